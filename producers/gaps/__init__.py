@@ -1,1 +1,3 @@
-"""Finds trades that the stream did not bring, and fills them over REST. May import `rest`, `kafka` and below."""
+"""Finds trades that the stream did not bring, and publishes them from REST. May import `rest`, `kafka` and what they
+may import.
+"""

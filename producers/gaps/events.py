@@ -1,7 +1,6 @@
 """Publishes gaps as rows of `producer_gaps`: one JSON message for each change of a gap's state.
 
-A producer depends on the broker alone. While ClickHouse is away, events wait on the broker like trades. Any consumer
-of trades can consume their gaps, too.
+A producer needs only the broker. While ClickHouse is away, gap events wait on the broker, as trades do.
 """
 
 from __future__ import annotations
@@ -16,10 +15,11 @@ from producers.timestamps import now_us
 
 
 class GapEvent(msgspec.Struct):
-    """One state of a gap. Times are µs since the epoch (UTC), 0 for none.
+    """The state of a gap at one moment. Times are µs since the epoch (UTC), 0 for none.
 
-    `symbol` is the canonical symbol. `from_id` and `to_id` are "" where ids have no order. `ids_missing` trades between
-    those at `from_time` and `to_time` were missing; `ids_open` of them are not published yet.
+    `symbol`: the canonical symbol. `from_id`, `to_id`: the first and the last missing id, "" if ids have no order.
+    `ids_missing` trades between those at `from_time` and `to_time` were missing at first; `ids_open` of them still are.
+    `noted_at`: the time of this event.
     """
 
     exchange: str
@@ -42,7 +42,7 @@ _decoder = msgspec.json.Decoder(GapEvent)
 
 
 def read_event(value: bytes) -> GapEvent | None:
-    """Decode a message; None if it is no gap event."""
+    """The gap event of a Kafka message; None if it is none."""
     try:
         return _decoder.decode(value)
     except (msgspec.DecodeError, RecursionError):
@@ -50,7 +50,7 @@ def read_event(value: bytes) -> GapEvent | None:
 
 
 class GapEvents:
-    """Publishes the gaps of one exchange code. Call it with a gap."""
+    """Publishes the gaps of one exchange code. It is called with a gap."""
 
     def __init__(self, publisher: KafkaPublisher, settings: Settings, code: str) -> None:
         """Read the symbol registry.
@@ -68,7 +68,7 @@ class GapEvents:
 
     def __call__(self, gap: Gap) -> None:
         """Publish the current state of a gap."""
-        note = GapEvent(
+        event = GapEvent(
             self._code,
             self._canonical.get(gap.symbol, gap.symbol),
             gap.symbol,
@@ -83,4 +83,4 @@ class GapEvents:
             gap.healed_us,
             now_us(),
         )
-        self._publisher.publish_event(self._topic, f"{self._code}:{gap.symbol}".encode(), _encoder.encode(note))
+        self._publisher.publish_event(self._topic, f"{self._code}:{gap.symbol}".encode(), _encoder.encode(event))

@@ -15,7 +15,9 @@ OPEN, HEALED, UNFILLABLE = "open", "healed", "unfillable"
 class Gap:
     """Trades of `symbol` that the stream did not bring, between the trades at `from_us` and `to_us` (µs, UTC).
 
-    Ids are text; "" where ids have no order. `found` trades were missing at first; `missing` of them still are.
+    `from_id`, `to_id`: the first and the last missing trade id. `ids`: the ids that are still missing; None if ids have
+    no order. `found` trades were missing at first; `missing` of them still are. `detected_us`, `healed_us`: µs, UTC.
+    `tries`: of healing. `due_s`: the time of the next try, on the monotonic clock.
     """
 
     symbol: str
@@ -35,15 +37,15 @@ class Gap:
 
     @property
     def missing(self) -> int:
-        """How many of its trades are not published yet."""
+        """The number of trades that are still missing."""
         return self.ids.count if self.ids is not None else (self.found if self.state != HEALED else 0)
 
     def mark_healed(self) -> None:
-        """Record that all its trades are published."""
+        """Record that all trades of the gap are published."""
         self.state, self.healed_us = HEALED, now_us()
 
     def is_within(self, other: Gap) -> bool:
-        """Whether its ids lie within those of another gap. Always False where ids have no order."""
+        """Whether the ids of this gap lie within those of another one. False if ids have no order."""
         if self.ids is None or other.ids is None:
             return False
         return int(other.from_id) <= int(self.from_id) and int(self.to_id) <= int(other.to_id)

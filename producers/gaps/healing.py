@@ -1,4 +1,4 @@
-"""Fills gaps over REST, and compares symbols with REST if the stream alone shows no gap."""
+"""Heals gaps over REST, and compares symbols with REST to find gaps that the stream alone does not show."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from producers.retry import pause_s
 
 _TICK_S = 0.05
 _LONGEST_PAUSE_S = 60.0
-# Gaps and comparisons that run at once. They share the rate limit.
+# At most so many gaps and comparisons are worked on at once. They share the rate limit.
 _AT_ONCE = 4
 _log = structlog.get_logger(__name__)
 
@@ -42,11 +42,11 @@ class Healer:
         Args:
             code: exchange code, for the log.
             gaps: the tracker of the gaps.
-            options: with the first pause before a gap is tried again.
+            options: `heal_after_s` is the shortest pause before a gap is tried again.
             client: the REST client; without one, gaps stay open.
-            publish: publishes trades that REST brought.
-            stale: called with symbols that still trade although their stream brings nothing.
-            unknown: called with a symbol that REST does not know, and the exchange's words.
+            publish: publishes trades from REST.
+            stale: called with symbols that REST has new trades of, but the stream has none.
+            unknown: called with a symbol that REST does not know, and the exchange's message.
         """
         self._gaps = gaps
         self._options = options
@@ -77,14 +77,15 @@ class Healer:
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    def _start(self, what: Gap | str, most: int, work: Callable[[], Coroutine[None, None, None]]) -> None:
-        """Start the work, unless it is under way or `most` tasks are."""
-        if what not in self._tasks and len(self._tasks) < most:
-            self._tasks[what] = asyncio.ensure_future(work())
+    def _start(self, subject: Gap | str, most: int, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Start the work on a gap or symbol, unless this work is under way or `most` tasks are."""
+        if subject not in self._tasks and len(self._tasks) < most:
+            self._tasks[subject] = asyncio.ensure_future(work())
 
     def _finish(self) -> None:
-        for what in [what for what, task in self._tasks.items() if task.done()]:
-            self._tasks.pop(what).result()
+        """Remove tasks that have ended, and raise their errors."""
+        for subject in [subject for subject, task in self._tasks.items() if task.done()]:
+            self._tasks.pop(subject).result()
 
     async def _heal(self, gap: Gap, client: TradesSource) -> None:
         ids = gap.ids
@@ -93,15 +94,15 @@ class Healer:
         gap.tries += 1
         try:
             async for page in client.pages(gap.symbol, TradeSpan(ids.first, ids.last, gap.from_us)):
-                # Trades around the gap are published already, perhaps as part of a message that sums up several.
-                await self._bring([trade for trade in page if ids.has(int(trade.trade_id))])
+                # Trades around the gap are published already, perhaps as a part of a summed trade.
+                await self._publish_healed([trade for trade in page if ids.has(int(trade.trade_id))])
         except FAILURES as error:
             self._log.warning("gap not healed yet", symbol=gap.symbol, error=str(error) or type(error).__name__)
         finally:
             gap.due_s = time.monotonic() + pause_s(self._options.heal_after_s, gap.tries, _LONGEST_PAUSE_S)
 
     async def _compare(self, symbol: str, client: TradesSource) -> None:
-        """Compare with the exchange's newest trades: the next message may come late or never."""
+        """Compare a symbol with the exchange's newest trades: its next message may come late, or never."""
         is_quiet = self._gaps.begin_comparison(symbol)
         if not is_quiet and not self._gaps.compares_always:
             return
@@ -117,15 +118,15 @@ class Healer:
         # The stream may bring the newest trades a little later.
         await asyncio.sleep(self._options.heal_after_s)
         lost, gaps = self._gaps.compare(symbol, newest, is_quiet=is_quiet)
-        await self._bring(lost)
+        await self._publish_healed(lost)
         for gap in gaps:
             if gap.ids is None and gap.state == OPEN:
                 gap.mark_healed()
         if is_quiet and gaps:
             self._stale([symbol])
 
-    async def _bring(self, trades: Sequence[Trade]) -> None:
-        """Publish trades that REST brought. Once begun, it finishes even if the producer stops."""
+    async def _publish_healed(self, trades: Sequence[Trade]) -> None:
+        """Publish trades from REST. Once begun, it finishes even if the producer stops."""
         if not trades:
             return
         publishing = asyncio.ensure_future(self._publish(trades))

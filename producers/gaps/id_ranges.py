@@ -1,4 +1,4 @@
-"""Sets of trade ids, kept as ranges: a range of a million ids takes as much memory as one of two. No I/O."""
+"""Sets of trade ids, kept as ranges, so that a million consecutive ids take no more memory than two. No I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Self
 
 @dataclass(slots=True)
 class TimedRange:
-    """All ids from `first` to `last`, with the times of these two trades, µs (UTC)."""
+    """All ids from `first` to `last`, with the times of these two trades (µs, UTC)."""
 
     first: int
     last: int
@@ -55,19 +55,19 @@ class TimedRanges:
 
 
 def without(wanted: Sequence[tuple[int, int]], taken: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The numbers of the `wanted` ranges that are in no `taken` one. Each list is ordered, without overlap."""
-    left = []
+    """The parts of the `wanted` ranges that are in no `taken` range. Each list is ordered, without overlaps."""
+    rest = []
     for first, last in wanted:
         start = first
         for taken_first, taken_last in taken[max(bisect_right(taken, first, key=lambda run: run[0]) - 1, 0) :]:
             if taken_first > last:
                 break
             if taken_first > start:
-                left.append((start, taken_first - 1))
+                rest.append((start, taken_first - 1))
             start = max(start, taken_last + 1)
         if start <= last:
-            left.append((start, last))
-    return left
+            rest.append((start, last))
+    return rest
 
 
 class IdRanges:
@@ -80,11 +80,11 @@ class IdRanges:
 
     @classmethod
     def of(cls, runs: Sequence[tuple[int, int]]) -> Self:
-        """The set of these ranges (first and last id), which are ordered and do not overlap."""
-        made = cls(*runs[0])
-        made._runs = [*runs]
-        made.count = sum(last - first + 1 for first, last in runs)
-        return made
+        """The set of these ranges (first and last id), which are ordered and do not overlap. There must be one."""
+        ids = cls(*runs[0])
+        ids._runs = [*runs]
+        ids.count = sum(last - first + 1 for first, last in runs)
+        return ids
 
     @property
     def runs(self) -> list[tuple[int, int]]:

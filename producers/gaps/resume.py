@@ -1,4 +1,4 @@
-"""Reads from the broker where a producer continues: the last published trades, and the gaps still open."""
+"""Reads the resume point of a producer from the broker: the last published trades, and the gaps still open."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from producers.timestamps import now_us
 
 _TIMEOUT_S = 5.0
 _BATCH = 5_000
-# Messages read at first from the end of a partition. While a symbol is not among them, four times as many are read.
+# So many messages at the end of a partition are read first. If a symbol is not among them, four times as many are read.
 _FIRST_LOOK = 10_000
 _KEPT = 2_000
-# A window may begin inside a frame that lists its trades newest first. So its first trades are not taken as a start.
+# A window may begin inside a frame that lists its trades newest first, so it must not start with one of its first ids.
 _MARGIN = 100
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class ResumePoint:
-    """Where earlier runs of the producer ended, by symbol.
+    """The position at which earlier runs of the producer ended, by symbol.
 
-    `published` has the last published trades without a hole, oldest first: a trade that is not among them is missing.
-    `open` has the gaps left open. `unknown` symbols have no trade among the messages read, though the topic has older
-    ones.
+    `published`: the last published trades, oldest first, from a trade on after which none is left out: a trade that is
+    not among them is not published. `open`: the gaps that are still open. `unknown`: symbols without a trade among the
+    messages that were read, although the topic has older messages.
     """
 
     published: dict[str, list[Trade]] = field(default_factory=dict)
@@ -50,21 +50,21 @@ class ResumePoint:
 def resume_reader(
     settings: Settings, exchange: Exchange, symbols: Sequence[str], most: int
 ) -> Callable[[threading.Event], ResumePoint]:
-    """A function that reads the resume point of a process that starts now.
+    """A function that reads the resume point of a producer that starts now.
 
-    It tries until the broker answers or its event is set.
+    The function tries until the broker answers or its event is set. `most`: as in `read_resume_point`.
     """
     before_us = now_us()
 
     def read(stop: threading.Event) -> ResumePoint:
-        def tell(error: BaseException, _attempt: int) -> None:
+        def log_failure(error: BaseException, _attempt: int) -> None:
             _log.warning(
                 "the last published trades are not known yet, trying again", exchange=exchange.code, error=str(error)
             )
 
         if stop.is_set():
             return ResumePoint()
-        retrying = retry_until_stopped(stop, (KafkaException,), tell)
+        retrying = retry_until_stopped(stop, (KafkaException,), log_failure)
         try:
             return retrying(read_resume_point, settings, exchange, symbols, before_us, most, stop)
         except RetryError:
@@ -82,34 +82,34 @@ def read_resume_point(
         settings: the broker and the topics.
         exchange: the producer's exchange.
         symbols: in the exchange's own spelling.
-        before_us: start of this run, µs (UTC). Messages received later are its own.
-        most: upper bound on the messages read from a partition.
-        stop: ends the reading early; the result is then of no use.
+        before_us: start of this run, µs (UTC). Messages that were received later are of this run.
+        most: upper bound on the messages that are read from a partition.
+        stop: ends the reading early; the result is then incomplete.
 
     Raises:
         KafkaException: the broker does not answer.
     """
     consumer = _consumer(settings)
     try:
-        found = ResumePoint()
+        resume_point = ResumePoint()
         windows = {symbol: _Window(deque(maxlen=_KEPT)) for symbol in symbols}
         is_whole = _read_trades(consumer, settings.raw_topic(exchange.code), exchange, windows, before_us, most, stop)
         for symbol, window in windows.items():
             if trades := window.complete(exchange.ids_of is not None):
-                found.published[symbol] = trades
+                resume_point.published[symbol] = trades
             elif not is_whole:
-                found.unknown.append(symbol)
+                resume_point.unknown.append(symbol)
         for gap in _read_gaps(consumer, settings.gaps_topic, exchange, stop):
             is_order_known = gap.ids is not None or exchange.ids_of is None
             if gap.state == OPEN and is_order_known and gap.symbol in windows and gap.detected_us < before_us:
-                found.open.setdefault(gap.symbol, []).append(gap)
-        return found
+                resume_point.open.setdefault(gap.symbol, []).append(gap)
+        return resume_point
     finally:
         consumer.close()
 
 
 def read_gaps(settings: Settings, exchange: Exchange) -> list[Gap]:
-    """Every gap of the exchange's markets, in its newest state.
+    """All gaps of the exchange's markets, each in its newest state.
 
     Raises:
         KafkaException: the broker does not answer.
@@ -135,7 +135,7 @@ def _consumer(settings: Settings) -> Consumer:
 
 @dataclass(slots=True)
 class _Window:
-    """Trades of one symbol in the topic's order, each with whether a stream brought it."""
+    """Trades of one symbol in the topic's order, each with whether it is from a live stream."""
 
     trades: deque[tuple[Trade, bool]]
     highest: Trade | None = None
@@ -147,11 +147,11 @@ class _Window:
 
     @property
     def is_streamed(self) -> bool:
-        """Whether a trade from a stream was read."""
+        """Whether the window has a trade from a live stream."""
         return self.highest is not None
 
     def complete(self, ordered: bool) -> list[Trade]:
-        """The end of the window, from the trade on after which no published trade is missing."""
+        """The end of the window, from a trade on after which no published trade is left out."""
         if not ordered:
             return [trade for trade, _ in self.trades]
         if self.highest is None:
@@ -175,21 +175,21 @@ def _read_trades(
     most: int,
     stop: threading.Event,
 ) -> bool:
-    """Fill the windows. Returns whether all messages that the topic ever had were read."""
+    """Fill the windows. Returns whether every message that the topic ever had was read."""
     keys = {f"{exchange.code}:{symbol}".encode(): window for symbol, window in windows.items()}
     ends = _ends(consumer, topic)
     size = min(_FIRST_LOOK, most)
     while not stop.is_set():
         starts = {number: max(low, high - size) for number, (low, high) in ends.items()}
-        for one in windows.values():
-            one.trades.clear()
-            one.highest = None
+        for window in windows.values():
+            window.trades.clear()
+            window.highest = None
         for message in _messages(consumer, topic, starts, ends, stop):
-            window = keys.get(message.key() or b"")
+            of_symbol = keys.get(message.key() or b"")
             source = dict(message.headers() or []).get(SOURCE, b"").decode(errors="replace")
-            envelope = _envelope(message) if window is not None and source in {"", REST} else None
-            if window is not None and envelope is not None and envelope.received_at < before_us:
-                window.add(_trade(envelope), not source)
+            envelope = _envelope(message) if of_symbol is not None and source in {"", REST} else None
+            if of_symbol is not None and envelope is not None and envelope.received_at < before_us:
+                of_symbol.add(_trade(envelope), not source)
         is_read = all(starts[number] == low for number, (low, _) in ends.items())
         if is_read or size >= most or all(window.is_streamed for window in windows.values()):
             return is_read and not any(low for low, _ in ends.values())
@@ -198,7 +198,7 @@ def _read_trades(
 
 
 def _envelope(message: Message) -> Envelope | None:
-    """Decode a message; None if it is no trade. Other programs may publish anything to the topic."""
+    """The envelope of a message; None if it has no trade. Other programs may publish anything to the topic."""
     try:
         envelope = decode(message.value())
     except msgspec.DecodeError:
@@ -207,7 +207,7 @@ def _envelope(message: Message) -> Envelope | None:
 
 
 def _trade(envelope: Envelope) -> Trade:
-    # Payloads are left out: they would take most of the memory.
+    # The payload is left out, because it would take most of the memory.
     return Trade(
         envelope.symbol,
         envelope.trade_id,
@@ -227,36 +227,36 @@ def _read_gaps(consumer: Consumer, topic: str, exchange: Exchange, stop: threadi
     newest: dict[tuple[str, int, str, int], GapEvent] = {}
     ends = _ends(consumer, topic)
     for message in _messages(consumer, topic, {number: low for number, (low, _) in ends.items()}, ends, stop):
-        note = read_event(message.value())
-        if note is None or note.exchange != exchange.code:
+        event = read_event(message.value())
+        if event is None or event.exchange != exchange.code:
             continue
-        key = note.exchange_symbol, note.detected_at, note.from_id, note.from_time
-        if key not in newest or newest[key].noted_at <= note.noted_at:
-            newest[key] = note
+        key = event.exchange_symbol, event.detected_at, event.from_id, event.from_time
+        if key not in newest or newest[key].noted_at <= event.noted_at:
+            newest[key] = event
     ordered = exchange.ids_of is not None
-    return [_gap(note, ordered) for note in newest.values()]
+    return [_gap(event, ordered) for event in newest.values()]
 
 
-def _gap(note: GapEvent, ordered: bool) -> Gap:
-    """The gap of an event. Events do not say which ids were published meanwhile, so all are requested again."""
-    has_ids = ordered and note.from_id.isdecimal() and note.to_id.isdecimal()
-    ids = IdRanges(int(note.from_id), int(note.to_id)) if has_ids else None
+def _gap(event: GapEvent, ordered: bool) -> Gap:
+    """The gap of an event. An event does not name the ids that were published since, so all count as missing."""
+    has_ids = ordered and event.from_id.isdecimal() and event.to_id.isdecimal()
+    ids = IdRanges(int(event.from_id), int(event.to_id)) if has_ids else None
     return Gap(
-        note.exchange_symbol,
-        note.from_id,
-        note.to_id,
-        note.from_time,
-        note.to_time,
-        note.ids_missing,
-        note.detected_at,
+        event.exchange_symbol,
+        event.from_id,
+        event.to_id,
+        event.from_time,
+        event.to_time,
+        event.ids_missing,
+        event.detected_at,
         ids,
-        note.state,
-        note.healed_at,
+        event.state,
+        event.healed_at,
     )
 
 
 def _ends(consumer: Consumer, topic: str) -> dict[int, tuple[int, int]]:
-    """First and next offset by partition; empty if the topic does not exist yet."""
+    """The first offset and the next one, by partition; empty if the topic does not exist yet."""
     metadata = consumer.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
     return {
         number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_TIMEOUT_S)
@@ -271,15 +271,15 @@ def _messages(
     ends: Mapping[int, tuple[int, int]],
     stop: threading.Event,
 ) -> Iterator[Message]:
-    """Messages from `starts` up to the ends, in order within each partition.
+    """The messages from `starts` up to `ends`, in order within each partition.
 
     Raises:
         KafkaException: the broker stopped answering.
     """
-    left = {number for number, (_, end) in ends.items() if starts[number] < end}
-    consumer.assign([TopicPartition(topic, number, starts[number]) for number in left])
+    unread = {number for number, (_, end) in ends.items() if starts[number] < end}
+    consumer.assign([TopicPartition(topic, number, starts[number]) for number in unread])
     deadline = time.monotonic() + _TIMEOUT_S
-    while left and not stop.is_set():
+    while unread and not stop.is_set():
         for message in consumer.consume(_BATCH, 0.1):
             deadline = time.monotonic() + _TIMEOUT_S
             number = message.partition()
@@ -289,6 +289,6 @@ def _messages(
             if error is not None and error.code() != KafkaError._PARTITION_EOF:
                 raise KafkaException(error)
             if error is not None or message.offset() >= ends[number][1] - 1:
-                left.discard(number)
+                unread.discard(number)
         if time.monotonic() > deadline:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{topic} cannot be read"))

@@ -1,4 +1,4 @@
-"""Keeps the gaps of an exchange from the moment they are seen until they are healed or given up."""
+"""Keeps the gaps of an exchange, from when they are found until they are healed or given up."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class GapTracker:
         """No gap is known yet.
 
         Args:
-            exchange: says whether trade ids are consecutive or have no order.
+            exchange: `ids_of` says whether trade ids are consecutive.
             symbols: in the exchange's own spelling.
             options: when gaps are healed and symbols compared.
             report: the counters to update.
@@ -46,7 +46,7 @@ class GapTracker:
         self._report = report
         self._note = note
         self._gaps: list[Gap] = []
-        # Ids without an order show no gaps, so every symbol is compared, not only quiet ones.
+        # Ids without an order show no gaps, so every symbol is compared with REST, not only quiet ones.
         self.compares_always = exchange.ids_of is None
         self._detector: ConsecutiveIds | UnorderedIds = (
             UnorderedIds() if self.compares_always else ConsecutiveIds(exchange)
@@ -75,7 +75,7 @@ class GapTracker:
         for symbol in resume_point.unknown:
             self._log.warning("no published trade found: a gap before this start cannot be found",
                               symbol=symbol)  # fmt: skip
-        # A symbol that stays quiet would not show its trades from before this start.
+        # Compare soon: a symbol that stays quiet shows no gap from before this start.
         due_s = time.monotonic() + self._options.heal_after_s
         for symbol in resume_point.published if self._due_s else ():
             self._due_s[symbol], self._positions[symbol] = due_s, self._detector.position(symbol)
@@ -108,47 +108,47 @@ class GapTracker:
         return [symbol for symbol, due_s in self._due_s.items() if due_s <= now_s]
 
     def begin_comparison(self, symbol: str) -> bool:
-        """Set the time of the next comparison. Returns whether the symbol brought no trade since the last one."""
+        """Set the time of the next comparison. Returns whether no trade came since the last one."""
         self._due_s[symbol] = time.monotonic() + self._pause_s
         before, self._positions[symbol] = self._positions.get(symbol), self._detector.position(symbol)
         return self._positions[symbol] == before
 
     def broken_us(self, symbol: str) -> int | None:
-        """The time to which a comparison has to reach back, µs (UTC); None if the newest trades are enough."""
+        """The time back to which the next comparison needs trades, µs (UTC); None if the newest ones are enough."""
         return self._detector.broken_us(symbol)
 
     def compare(self, symbol: str, newest: Sequence[Trade], *, is_quiet: bool) -> tuple[list[Trade], list[Gap]]:
-        """Compare REST's newest trades with the stream's. Returns the trades to publish and the gaps that they show."""
+        """Compare REST's newest trades with the stream's. Returns the trades to publish, and the new gaps."""
         lost, gaps = self._detector.compare(symbol, newest, is_quiet=is_quiet)
         self._open(gaps)
         return lost, gaps
 
-    def give_up(self, is_asked: Callable[[Gap], bool]) -> None:
-        """Mark gaps as unfillable that are too old or too long for REST, unless a request for them runs."""
+    def give_up(self, is_under_way: Callable[[Gap], bool]) -> None:
+        """Mark gaps as unfillable that are too old or too long for REST, unless a request for them is under way."""
         for gap in self.open_gaps:
             is_old = time.monotonic() - gap.since_s > self._options.heal_for_s
-            if gap.ids is not None and not is_asked(gap) and (is_old or gap.ids.count > MOST_IDS):
+            if gap.ids is not None and not is_under_way(gap) and (is_old or gap.ids.count > MOST_IDS):
                 gap.state = UNFILLABLE
 
     def settle(self) -> None:
-        """Count and note the gaps that are over, and remove them from the list."""
-        over = [gap for gap in self._gaps if gap.state != OPEN]
-        if not over:
+        """Count and note the gaps that are healed or unfillable, and remove them from the list."""
+        closed = [gap for gap in self._gaps if gap.state != OPEN]
+        if not closed:
             return
         self._gaps = [gap for gap in self._gaps if gap.state == OPEN]
-        for gap in over:
+        for gap in closed:
             healed = gap.found - gap.missing
             self._report.healed += healed
             self._report.unfillable += gap.missing
             metrics.GAP_HEALED.labels(self._code).inc(healed)
             metrics.GAP_UNFILLABLE.labels(self._code).inc(gap.missing)
-            say = self._log.info if gap.state == HEALED else self._log.error
-            say("gap over", symbol=gap.symbol, state=gap.state, healed=healed, missing=gap.missing)
+            log = self._log.info if gap.state == HEALED else self._log.error
+            log("gap over", symbol=gap.symbol, state=gap.state, healed=healed, missing=gap.missing)
             self._note(gap)
         self._show()
 
     def end(self) -> None:
-        """Note the last state of the gaps that are still open."""
+        """Note the state of the gaps that are still open at the end of the run."""
         self.settle()
         for gap in self._gaps:
             self._note(gap)

@@ -1,4 +1,4 @@
-"""Finds missing trades of exchanges whose trade ids have no order: those that only REST has. No I/O."""
+"""Finds missing trades by comparison with REST, for exchanges whose trade ids have no order. No I/O."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ class UnorderedIds:
 
     def __init__(self) -> None:
         """No trade is seen yet."""
+        # Symbols whose stream is down.
         self._down: set[str] = set()
-        # Symbols whose stream broke after the last call of `broken_us`, and what that call returned.
-        self._again: set[str] = set()
-        self._asked: dict[str, int | None] = {}
+        # Symbols whose stream broke after the last call of `broken_us`.
+        self._broken_since: set[str] = set()
+        # The result of the last call of `broken_us`, by symbol.
+        self._returned_us: dict[str, int | None] = {}
+        # Times of the newest trades (µs, UTC) by trade id, by symbol.
         self._seen: dict[str, OrderedDict[str, int]] = {}
-        self._broken: dict[str, int] = {}
+        # The time (µs, UTC) of the last trade before the stream broke, by symbol.
+        self._broken_us: dict[str, int] = {}
         self._left_open: dict[str, list[Gap]] = {}
 
     def observe(self, trades: Sequence[Trade]) -> list[Gap]:
@@ -37,31 +41,32 @@ class UnorderedIds:
     def interrupted(self, symbol: str) -> None:
         """Record that the symbol's stream broke."""
         self._down.add(symbol)
-        self._again.add(symbol)
+        self._broken_since.add(symbol)
         if symbol in self._seen:
-            self._broken.setdefault(symbol, max(self._seen[symbol].values()))
+            self._broken_us.setdefault(symbol, max(self._seen[symbol].values()))
 
     def restored(self, symbols: Iterable[str]) -> None:
         """Record that the stream of these symbols is up."""
         self._down.difference_update(symbols)
 
     def broken_us(self, symbol: str) -> int | None:
-        """The time to which the trades of the next `compare` should reach back, µs (UTC).
+        """The time back to which the next `compare` needs trades, µs (UTC).
 
         It is the time of the last trade before the stream broke, or before a gap that was left open. None if the
         newest trades are enough.
         """
-        self._again.discard(symbol)
-        self._asked[symbol] = reach = self._reach(symbol)
-        return reach
+        self._broken_since.discard(symbol)
+        self._returned_us[symbol] = reach_us = self._reach_us(symbol)
+        return reach_us
 
-    def _reach(self, symbol: str) -> int | None:
+    def _reach_us(self, symbol: str) -> int | None:
         times = [gap.from_us for gap in self._left_open.get(symbol, [])]
-        return min([*times, *([self._broken[symbol]] if symbol in self._broken else [])], default=None)
+        if symbol in self._broken_us:
+            times.append(self._broken_us[symbol])
+        return min(times, default=None)
 
     def position(self, symbol: str) -> int | None:
-        """The time of the newest trade, µs (UTC); None before the first. Changes whenever the stream brings a newer
-        one."""
+        """The time of the symbol's newest trade, µs (UTC); None before the first trade."""
         seen = self._seen.get(symbol)
         return max(seen.values()) if seen else None
 
@@ -84,17 +89,17 @@ class UnorderedIds:
             return [], []
         seen = self._seen.get(symbol)
         if not seen:
-            # The first known trade: nothing before it counts as missing.
+            # This is the first known trade. Nothing before it counts as missing.
             self.observe(newest[-1:])
             return [], []
         oldest_us = min(seen.values())
         latest_us = float("inf") if is_quiet else max(seen.values())
         times = [event_time_us(trade.timestamp) or 0 for trade in newest]
         gaps = []
-        # If the reach has changed since `broken_us` was called, these trades may not reach back far enough.
-        reach = self._reach(symbol)
-        is_known = self._asked.pop(symbol, reach) == reach
-        broken_us = self._broken.pop(symbol, None) if is_known else None
+        # If this time has changed since `broken_us` was called, these trades may not reach back far enough.
+        reach_us = self._reach_us(symbol)
+        reaches_back = self._returned_us.pop(symbol, reach_us) == reach_us
+        broken_us = self._broken_us.pop(symbol, None) if reaches_back else None
         if broken_us is not None and times[0] > broken_us:
             gaps.append(Gap(symbol, "", "", broken_us, times[0], 0, now_us(), state=UNFILLABLE))
         lost = [
@@ -105,10 +110,10 @@ class UnorderedIds:
         if lost:
             (first, first_us), (last, last_us) = lost[0], lost[-1]
             gaps.append(Gap(symbol, first.trade_id, last.trade_id, first_us, last_us, len(lost), now_us()))
-        if symbol in self._down or symbol in self._again:
-            # The trades up to here are known now. Later ones may still be missing.
-            self._broken[symbol] = times[-1]
-        for gap in self._left_open.pop(symbol, []) if is_known else []:
+        if symbol in self._down or symbol in self._broken_since:
+            # The trades up to this one are known now. Later ones may still be missing.
+            self._broken_us[symbol] = times[-1]
+        for gap in self._left_open.pop(symbol, []) if reaches_back else []:
             covered = times[0] <= gap.from_us
             if covered:
                 gap.mark_healed()
@@ -121,12 +126,12 @@ class UnorderedIds:
         self.observe(trades)
 
     def resume(self, symbol: str, published: Sequence[Trade], left_open: Sequence[Gap] = ()) -> list[Gap]:
-        """Continue after earlier runs of the producer. The next comparison looks for trades after theirs.
+        """Continue after earlier runs of the producer. The next comparison finds missing trades after theirs.
 
         Args:
             symbol: in the exchange's own spelling.
             published: the last trades that earlier runs published, oldest first.
-            left_open: the gaps that they left open. The next comparison decides them.
+            left_open: the gaps that they left open. The next comparison heals them, or makes them unfillable.
 
         Returns:
             no gaps: only a comparison finds them.
@@ -134,7 +139,7 @@ class UnorderedIds:
         now = self._seen.pop(symbol, OrderedDict())
         self.observe(published)
         if symbol in self._seen:
-            self._broken[symbol] = max(self._seen[symbol].values())
+            self._broken_us[symbol] = max(self._seen[symbol].values())
             self._seen[symbol].update(now)
         elif now:
             self._seen[symbol] = now
