@@ -1,1 +1,1 @@
-"""Publishes recorded messages at a chosen speed. May import `kafka` and what it may import."""
+"""Publishes recorded messages, at a chosen speed. May import `kafka` and what it may import."""

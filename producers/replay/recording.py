@@ -1,8 +1,8 @@
 """Reads recorded WebSocket messages: one verbatim message a line, plain or gzip, in bounded memory.
 
-A line ends with LF or CR LF. A blank line is an empty message; nothing follows the last line end. A byte order mark
-before the first message is skipped. Beside `<name>.jsonl[.gz]` there may be `<name>.recv_ns.txt.gz`: the receive time
-of each line, ns since the epoch.
+A line ends with LF or CR LF. A blank line is an empty message. A byte order mark before the first message is skipped.
+Beside `<name>.jsonl[.gz]` there may be a file `<name>.recv_ns.txt.gz` with the receive time of each line, in ns since
+the epoch.
 """
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ from producers.exchanges.parsing import elements
 _GZIP_MAGIC = b"\x1f\x8b"
 _BUFFER = 1 << 20
 _SUFFIXES = (".gz", ".jsonl")
-# A file with this many unknown messages before its first trade, and with no known one, is no recording. A shorter one
-# is, unless a sign below speaks against it.
+# If the first this many messages are all unknown, the file is no recording. A shorter file counts as one, unless its
+# content shows otherwise.
 MOST_LINES = 20
-# Known messages without a trade (acknowledgements, other streams) are skipped; after so many the file is a recording.
+# A file with so many known messages without a trade (acknowledgements, other streams) is a recording.
 _MOST_CONTROL = 1_000
+# At most so many bytes of a file are checked.
 _MOST_BYTES = 8 << 20
-_KINDS = {
+# What a file is that begins with these bytes, and the remedy.
+_OTHER_FILES = {
     b"PK": "a zip file: unzip it first",
     b"\x28\xb5\x2f\xfd": "packed by zstd: unpack it first",
     b"BZh": "packed by bzip2: unpack it first",
@@ -50,13 +52,13 @@ class RecordingError(MedallionError):
 
 
 class Recording:
-    """A recording open for one pass; iterate over its messages."""
+    """A recording that is open for one pass over its messages."""
 
     def __init__(self, path: Path, *, longest_message: int) -> None:
         """Open the file, and its receive times if there are any.
 
         Args:
-            path: the recording. Its content, not its name, tells whether it is gzip.
+            path: the recording. Its content, not its name, decides whether it is read as gzip.
             longest_message: a longer line is cut to this many bytes.
 
         Raises:
@@ -79,14 +81,14 @@ class Recording:
 
     @property
     def fraction(self) -> float:
-        """The part of the file that was read, 0 to 1."""
+        """The share of the file that was read, 0 to 1."""
         return self._file.tell() / self._size if self._size else 1.0
 
     def check(self) -> None:
-        """Check a compressed file: read it to the checksum at its end, then start again.
+        """Check a compressed file: read it up to the checksum at its end, then go back to its beginning.
 
         Raises:
-            RecordingError: it is damaged or cut off.
+            RecordingError: the file, or that of its receive times, is damaged or cut off.
         """
         for file, name in ((self._lines, self.path.name), (self._times, "the receive times beside it")):
             if isinstance(file, gzip.GzipFile):
@@ -107,7 +109,7 @@ class Recording:
             RecordingError: the compressed file is damaged or cut off.
         """
         try:
-            # An editor may have written a mark ahead of the first line; it is no part of the message.
+            # Some editors write a byte order mark before the first line. It is no part of the message.
             while line := self._lines.readline(self._longest + 2 + (0 if self._number else len(codecs.BOM_UTF8))):
                 self._number += 1
                 if self._number == 1:
@@ -170,7 +172,7 @@ def _receive_times(path: Path) -> gzip.GzipFile | None:
 def why_not(messages: Iterable[bytes], exchange: Exchange) -> str:
     """Why the file is probably no recording of the exchange, and what to do; "" if it probably is one.
 
-    Only the messages up to the first trade are looked at, and a limited number of them.
+    Only messages before the first trade are checked, and a limited number of them.
     """
     unknown: list[bytes] = []
     control = size = 0
@@ -185,19 +187,20 @@ def why_not(messages: Iterable[bytes], exchange: Exchange) -> str:
         size += len(message)
         if len(unknown) == MOST_LINES or control == _MOST_CONTROL or size > _MOST_BYTES:
             break
-    sign = _sign(unknown, exchange)
-    if not sign and not control and len(unknown) == MOST_LINES:
-        sign = f"another kind of file: none of its first {MOST_LINES} lines is a message of {exchange.code}"
-    return sign
+    why = _why_unknown(unknown, exchange)
+    if not why and not control and len(unknown) == MOST_LINES:
+        why = f"another kind of file: none of its first {MOST_LINES} lines is a message of {exchange.code}"
+    return why
 
 
 def _other_market(trades: Trades, exchange: Exchange) -> str:
-    found = _markets_of(trades, exchange)
-    return _named(found) if found and exchange.code not in found else ""
+    """The advice for trades of another exchange code; "" if they are of this one, or if their payloads do not say."""
+    codes = _markets_of(trades, exchange)
+    return _named(codes) if codes and exchange.code not in codes else ""
 
 
 def _markets_of(trades: Trades, exchange: Exchange) -> list[str]:
-    """The codes of the markets that sent the trades of a frame, where their payloads tell."""
+    """The exchange codes of the trades of a frame, as far as their payloads say."""
     return list(dict.fromkeys(market for trade in trades.records if (market := exchange.market_of(trade))))
 
 
@@ -205,21 +208,20 @@ def _named(codes: Iterable[str]) -> str:
     return f"messages of {' or '.join(codes)}: name the exchange and market with --exchange"
 
 
-def _sign(unknown: list[bytes], exchange: Exchange) -> str:
-    if not unknown:
+def _why_unknown(messages: list[bytes], exchange: Exchange) -> str:
+    """Why the exchange's parser does not know these messages; "" if that cannot be said."""
+    if not messages:
         return ""
-    return (
-        _form(unknown)
-        or next((found for one in unknown if (found := _shape(one, exchange.parse))), "")
-        or _others(unknown)
-    )
+    in_other_form = (_message_form(message, exchange.parse) for message in messages)
+    return _file_form(messages) or next(filter(None, in_other_form), "") or _other_exchanges(messages)
 
 
-def _form(lines: list[bytes]) -> str:
+def _file_form(lines: list[bytes]) -> str:
+    """The form of a file that is no text with one message a line; "" for any other file."""
     first = next((line for line in lines if line.strip()), b"")
-    for magic, sign in _KINDS.items():
+    for magic, form in _OTHER_FILES.items():
         if first.startswith(magic):
-            return sign
+            return form
     if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in first[:64]:
         return "UTF-16, or no text: save it as UTF-8"
     if _is_cut_json(lines):
@@ -243,7 +245,9 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _shape(message: bytes, parse: Callable[[bytes], Parsed]) -> str:
+def _message_form(message: bytes, parse: Callable[[bytes], Parsed]) -> str:
+    """The form of a line that has a known message with something around it; "" for any other line."""
+
     def is_known(content: bytes) -> bool:
         return not isinstance(parse(content), Unrecognised)
 
@@ -251,23 +255,23 @@ def _shape(message: bytes, parse: Callable[[bytes], Parsed]) -> str:
         return "lines that end with CR alone: write LF (`tr '\\r' '\\n'`)"
     start = min((at for at in (message.find(b"{"), message.find(b"[")) if at > 0), default=0)
     if start and is_known(message[start:]):
-        return f"messages behind other text ({message[:start][:40]!r}): cut it off (`sed 's/^[^{{[]*//'`)"
+        return f"messages after other text ({message[:start][:40]!r}): remove that text (`sed 's/^[^{{[]*//'`)"
     if any(is_known(element) for element in _elements(message)):
         return "a JSON array: write each message on a line of its own (`jq -c '.[]'`)"
     return ""
 
 
-def _others(unknown: list[bytes]) -> str:
-    """The exchanges whose trades these are."""
-    for message in unknown:
-        found = {
+def _other_exchanges(messages: list[bytes]) -> str:
+    """The advice for trades of other exchanges; "" if no parser finds a trade."""
+    for message in messages:
+        codes = {
             market: None
             for other in REGISTRY.values()
             if isinstance(parsed := other.parse(message), Trades)
             for market in _markets_of(parsed, other) or [other.code]
         }
-        if found:
-            return _named(found)
+        if codes:
+            return _named(codes)
     return ""
 
 

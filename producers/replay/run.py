@@ -1,4 +1,4 @@
-"""Publishes recorded messages through the same parser, envelope and publisher as live ones."""
+"""Publishes recorded messages with the same parser, envelope and publisher as live ones."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from producers.timestamps import now_us
 
 _BATCH = 1_000
 _BATCH_BYTES = 4 << 20
-_LONGEST_LOOK = 1 << 20
+# The check of a file reads at most so many bytes of each message.
+_LONGEST_CHECKED = 1 << 20
 
 
 class ReplayReport(FrameCounts):
-    """What a replay read and published."""
+    """Counts of a replay."""
 
 
-# Called now and then with the report so far and the part of the input that was read, 0 to 1.
+# Called with the report so far and the share of the input that was read, 0 to 1.
 Progress = Callable[[ReplayReport, float], None]
 
 
@@ -46,23 +47,23 @@ def replay(
 
     Args:
         files: recordings (see producers.replay.recording).
-        exchange: the code of the exchange and market they were recorded from.
+        exchange: the exchange code of the recordings.
         publisher: the caller closes it.
-        settings: name the size of the largest message.
-        speed: times as fast as recorded; None: as fast as possible.
+        settings: the size of the largest message.
+        speed: how many times as fast as recorded; None: as fast as possible.
         progress: called about every 1,000 messages, and at the end.
         force: publish the readable part of a damaged file, and files that seem to be no recordings of the exchange.
-        unlisted: take a code that no parser has; its messages are published unparsed, and become dead letters.
+        unlisted: accept a code that no parser has. Its messages are published unparsed, and become dead letters.
 
     Raises:
-        RecordingError: no parser has the code, or a file is damaged or no recording, and nothing was published. With
+        RecordingError: no parser has the code, or a file is damaged or no recording. Nothing was published. With
             `force`, or if the receive times do not fit, the messages before the error were published.
-        DeliveryError: something was not delivered.
+        DeliveryError: messages were not delivered.
     """
     parse = _parser(exchange, unlisted=unlisted)
     if not force:
         for path in files:
-            _look_at(path, exchange, settings)
+            _check(path, exchange, settings)
     report = ReplayReport()
     if progress is not None:
         progress(report, 0.0)
@@ -96,8 +97,8 @@ def _parser(exchange: str, *, unlisted: bool) -> Callable[[bytes], Parsed]:
     return lambda _frame: UNRECOGNISED
 
 
-def _look_at(path: Path, exchange: str, settings: Settings) -> None:
-    longest = min(settings.kafka_max_message_bytes, _LONGEST_LOOK)
+def _check(path: Path, exchange: str, settings: Settings) -> None:
+    longest = min(settings.kafka_max_message_bytes, _LONGEST_CHECKED)
     with Recording(path, longest_message=longest) as recording:
         recording.check()
         known = REGISTRY.get(exchange)

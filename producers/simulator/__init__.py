@@ -1,1 +1,1 @@
-"""An exchange simulator: sends recorded messages over a real WebSocket. May import `replay` and `exchanges`."""
+"""Simulates exchanges: sends recorded messages over a real WebSocket. May import `replay` and `exchanges`."""

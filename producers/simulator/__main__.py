@@ -101,7 +101,7 @@ def _plan(arguments: argparse.Namespace) -> FaultPlan | None:
     if arguments.faults is None:
         return None
     plan = FaultPlan(arguments.faults or secrets.randbelow(1 << 31) + 1, every=max(arguments.faults_every, 1))
-    _log.info("faults; these options make the same again", seed=plan.seed, every=plan.every)
+    _log.info("faults; with this seed they can be repeated", seed=plan.seed, every=plan.every)
     return plan
 
 

@@ -1,4 +1,4 @@
-"""Decides which faults an exchange has, and when. The same seed and recording make the same faults."""
+"""Chooses the faults of a simulated exchange. The same seed and recording give the same faults."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class Fault(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
-    """How often which faults happen.
+    """The kinds of faults, and how often they happen.
 
     Attributes:
         seed: of the random numbers.
         every: frames of trades between two faults, on average.
         kinds: faults of the stream.
         rest: share of REST requests that are refused, 0 to 1.
-        resend: trades that are sent again on every subscription.
+        resend: frames of trades that are sent again on every subscription.
         late_acks: whether acknowledgements come after data.
         slow_s: delay of a slow frame, s.
-        retry_after_s: pause that a refusal asks for, s.
+        retry_after_s: `Retry-After` of a refusal, s.
     """
 
     seed: int
@@ -51,10 +51,10 @@ class FaultPlan:
 
 
 class Dice:
-    """Draws the decisions of a plan, one after the other."""
+    """The random choices of a plan, one after the other."""
 
     def __init__(self, plan: FaultPlan) -> None:
-        """The stream and REST have random numbers of their own, so neither changes the other's faults."""
+        """Stream and REST have separate random numbers, so that the faults of one do not depend on the other."""
         self._plan = plan
         # Reproducible on purpose; nothing here is secret (S311).
         self._stream = random.Random(plan.seed)  # noqa: S311
@@ -62,7 +62,7 @@ class Dice:
         self._left = self._pause()
 
     def fault(self) -> tuple[Fault, int] | None:
-        """The fault of the next frame of trades, or None; and how many frames it hits, if it can hit several."""
+        """The fault of the next frame of trades, and how many frames it hits if it can hit several; None: no fault."""
         self._left -= 1
         if self._left > 0 or not self._plan.kinds:
             return None
@@ -81,7 +81,7 @@ class Dice:
         return self._stream.randint(1, max(2 * self._plan.every - 1, 1))
 
 
-# How trades of a symbol come in one frame. Exchanges not in here send one trade a frame.
+# Puts several trades of a symbol into one frame. Other exchanges send one trade a frame.
 _AROUND: dict[str, Callable[[str, list[str]], str]] = {
     "kraken": lambda _symbol, elements: kraken.around(elements),
     "bybit": bybit.around,
@@ -93,7 +93,7 @@ _AROUND: dict[str, Callable[[str, list[str]], str]] = {
 def newest_first(code: str, frames: Sequence[tuple[bytes, Trades]]) -> list[tuple[bytes, Trades]]:
     """The trades of the frames, newest first: one frame a symbol, or the frames in reverse if they have one trade each.
 
-    Bybit's trades stay oldest first within a frame: their place in the message is their order.
+    Bybit's trades stay oldest first within a frame, because their place in the message is their order.
     """
     around = _AROUND.get(code.partition("_")[0])
     if around is None:

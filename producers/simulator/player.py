@@ -22,12 +22,13 @@ from producers.simulator.faults import Dice, Fault, FaultPlan, newest_first
 from producers.simulator.protocols.model import ExchangeProtocol
 from producers.simulator.synthetic import RandomWalk
 
-# Control messages of a connection. The simulator sends its own instead of the recorded ones.
-_TALK = frozenset((ACK, ERROR, HEARTBEAT, PONG, STATUS))
-# Clients subscribe in several messages. Play only after a connection has requested nothing new for this time.
+# Control messages of a single connection. The simulator sends its own instead of the recorded ones.
+_OF_CONNECTION = frozenset((ACK, ERROR, HEARTBEAT, PONG, STATUS))
+# Clients subscribe in several messages. Frames are played only when a connection has not subscribed for this time.
 SETTLE_S = 0.5
-_TURN = 64
-# Trades of a symbol that REST keeps.
+# After so many frames, other tasks get a turn.
+_FRAMES_A_TURN = 64
+# REST serves so many of a symbol's last trades.
 _OWNED = 20_000
 _LONGEST_MESSAGE = 1 << 25
 
@@ -40,17 +41,21 @@ class Subscriber:
     venue: ExchangeProtocol
     symbols: set[str] = field(default_factory=set)
     changed_s: float = 0.0
-    # Whether the connection brings nothing more, although it is open.
+    # Whether the connection is open but gets no more messages.
     silent: bool = False
-    # Symbols of which it brings nothing more.
+    # Symbols of which it gets no more trades.
     deaf: set[str] = field(default_factory=set)
-    # Answers that are sent after the next data.
+    # Answers that are sent after the next frame.
     late: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class PlayerStatus:
-    """Counters of one exchange: `sent` counts over all connections, `read` from the recording."""
+    """Counters of one exchange.
+
+    `read`: frames of the recording. `frames_sent` and `trades_sent`: over all connections. `owned`: trades that REST
+    has got. `faults`: by name. `done`: whether the whole recording is played.
+    """
 
     connections: int = 0
     subscribed: list[str] = field(default_factory=list)
@@ -63,7 +68,7 @@ class PlayerStatus:
 
 
 class Player:
-    """Plays the recording once. With a plan of faults, it goes on while clients are disconnected."""
+    """Plays a recording once. With a plan of faults, it goes on while no client is connected."""
 
     def __init__(
         self,
@@ -75,7 +80,7 @@ class Player:
         all_streams: bool,
         plan: FaultPlan | None = None,
     ) -> None:
-        """Plays nothing yet. `speed` None plays as fast as the connections read.
+        """Plays nothing yet. `speed`: times as fast as recorded; None: as fast as the connections read.
 
         Raises:
             UnknownExchangeError: no module has the code.
@@ -97,7 +102,7 @@ class Player:
         self._hold = 0
 
     def owned(self, symbol: str) -> list[Trade]:
-        """The trades that REST serves: the last ones of a symbol, sent or not, oldest first."""
+        """The trades that REST serves: the last ones of a symbol, oldest first, with those that the stream left out."""
         return [*self._owned.get(symbol, ())]
 
     @property
@@ -117,19 +122,19 @@ class Player:
         async for frame in self._frames():
             parsed = self._exchange.parse(frame)
             self._status.read += 1
-            if self._status.read % _TURN == 0:
+            if self._status.read % _FRAMES_A_TURN == 0:
                 await asyncio.sleep(0)
             if not self._wanted(parsed):
                 continue
             if self._wait and not (self.dice is not None and self._status.owned):
-                await self._listeners()
+                await self._wait_for_subscribers()
             if self._speed is not None:
                 schedule = schedule or Schedule(self._speed, time.monotonic())
                 await asyncio.sleep(max(schedule.due_s(frame_time_us(parsed)) - time.monotonic(), 0.0))
             if isinstance(parsed, Trades):
-                self._own(parsed)
+                self._keep_for_rest(parsed)
                 if self.dice is not None:
-                    await self._suffer(frame, parsed, self.dice)
+                    await self._send_with_faults(frame, parsed, self.dice)
                     continue
             await self._send(frame, parsed)
         await self._release()
@@ -138,8 +143,8 @@ class Player:
     async def _frames(self) -> AsyncIterator[bytes]:
         if isinstance(self._source, RandomWalk):
             if self._wait:
-                # A random walk happens now.
-                await self._listeners()
+                # The trades of a random walk get the current time, so it starts only when a client is subscribed.
+                await self._wait_for_subscribers()
             for frame in self._source.frames(self._code):
                 yield frame
             return
@@ -151,19 +156,19 @@ class Player:
         """Send the last trades again to a connection that has just subscribed.
 
         Raises:
-            ConnectionClosed: the client left.
+            ConnectionClosed: the client has disconnected.
         """
         for frame, parsed in [*self._recent]:
             await self._deliver(subscriber, frame, parsed)
 
-    def _own(self, parsed: Trades) -> None:
+    def _keep_for_rest(self, parsed: Trades) -> None:
         for trade in parsed.records:
             owned = self._owned.setdefault(trade.symbol, deque(maxlen=_OWNED))
             owned.append(trade)
             self._status.owned += 1
 
-    async def _suffer(self, frame: bytes, parsed: Trades, dice: Dice) -> None:
-        """Send the frame, or what a fault makes of it."""
+    async def _send_with_faults(self, frame: bytes, parsed: Trades, dice: Dice) -> None:
+        """Send the frame, unless a fault hits it: then apply the fault."""
         hit = dice.fault() if not (self._skip or self._hold) else None
         fault, length = hit or (None, 0)
         if fault is not None:
@@ -175,7 +180,7 @@ class Player:
         if self._skip:
             self._skip -= 1
             return
-        # REST and the next subscription have the trades, sent or not.
+        # `resend` sends the frame again, even if it is not sent now.
         self._recent.append((frame, parsed))
         if self._hold:
             self._hold -= 1
@@ -183,11 +188,12 @@ class Player:
             if not self._hold:
                 await self._release()
             return
-        await self._befall(fault, {trade.symbol for trade in parsed.records})
+        await self._apply(fault, {trade.symbol for trade in parsed.records})
         if fault is not Fault.DROP:
             await self._send(frame[: len(frame) // 2] if fault is Fault.MALFORMED else frame, parsed)
 
-    async def _befall(self, fault: Fault | None, symbols: set[str]) -> None:
+    async def _apply(self, fault: Fault | None, symbols: set[str]) -> None:
+        """Apply a fault that hits connections. `symbols`: those of the frame."""
         if fault is Fault.DROP:
             for subscriber in [*self.subscribers]:
                 subscriber.socket.transport.abort()
@@ -201,14 +207,15 @@ class Player:
         elif fault is Fault.SLOW and self.plan is not None:
             await asyncio.sleep(self.plan.slow_s)
         elif fault is Fault.ERROR:
-            await self._say(json.dumps({"error": {"code": 1, "msg": "simulated"}, "success": False, "event": "error"}))
+            error = {"error": {"code": 1, "msg": "simulated"}, "success": False, "event": "error"}
+            await self._send_to_all(json.dumps(error))
 
     async def _release(self) -> None:
         held, self._held = self._held, []
         for frame, parsed in newest_first(self._code, held):
             await self._send(frame, parsed)
 
-    async def _say(self, text: str) -> None:
+    async def _send_to_all(self, text: str) -> None:
         for subscriber in [*self.subscribers]:
             if not subscriber.silent:
                 with contextlib.suppress(ConnectionClosed):
@@ -216,15 +223,15 @@ class Player:
 
     def _wanted(self, parsed: Parsed) -> bool:
         if isinstance(parsed, Control):
-            return self._all_streams and parsed.kind not in _TALK
+            return self._all_streams and parsed.kind not in _OF_CONNECTION
         return True
 
-    async def _listeners(self) -> None:
-        """Wait until a connection is subscribed, and all connections have finished subscribing."""
+    async def _wait_for_subscribers(self) -> None:
+        """Wait until a connection is subscribed, and no connection has subscribed for `SETTLE_S`."""
         while True:
-            listening = [one.changed_s for one in self.subscribers if one.symbols]
-            settles_s = max(listening, default=0.0) + SETTLE_S - time.monotonic()
-            if listening and settles_s <= 0:
+            changes_s = [subscriber.changed_s for subscriber in self.subscribers if subscriber.symbols]
+            settles_s = max(changes_s, default=0.0) + SETTLE_S - time.monotonic()
+            if changes_s and settles_s <= 0:
                 return
             await asyncio.sleep(max(settles_s, 0.01))
 

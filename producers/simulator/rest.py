@@ -12,14 +12,14 @@ from producers.simulator.protocols.model import dumps
 from producers.timestamps import event_time_us
 
 Query = Mapping[str, list[str]]
-# The trades of a symbol, oldest first.
+# Returns the trades of a symbol, oldest first.
 Owned = Callable[[str], Sequence[Trade]]
 _BINANCE_PAGE, _OKX_PAGE, _PAGE = 500, 100, 1_000
 _SECONDS = 1_000_000_000_000
 
 
 def answer(code: str, target: str, owned: Owned, headers: Mapping[str, str] = MappingProxyType({})) -> str | None:
-    """The body of the answer to a path with query; None for a path that the exchange does not have."""
+    """The body of the answer to a GET of `target` (path and query); None if the exchange does not have the path."""
     body = _answer(code, target, owned)
     if body is not None and headers.get("X-MBX-TIME-UNIT", "").upper() == "MICROSECOND":
         body = re.sub(r'"time":\d{13}\b', r"\g<0>000", body)
@@ -81,7 +81,7 @@ def _kraken(query: Query, owned: Owned) -> str:
     for trade in owned(symbol) if since_ns else owned(symbol)[-most:]:
         time_us = event_time_us(trade.timestamp) or 0
         if time_us * 1_000 > since_ns and len(rows) < most:
-            # A number in s, with all digits of the µs.
+            # In s, with all digits of the µs.
             moment = f"{time_us // 1_000_000}.{time_us % 1_000_000:06d}"
             side = trade.side[0].lower()
             rows.append(f'["{trade.price}","{trade.quantity}",{moment},"{side}","m","",{trade.trade_id}]')

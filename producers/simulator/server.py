@@ -48,7 +48,7 @@ class Simulator:
         Args:
             recordings: the recording or random walk of each exchange code.
             speed: how many times as fast as recorded; None for as fast as the connections read.
-            wait_for_subscribers: play only while somebody is subscribed.
+            wait_for_subscribers: play only while a client is subscribed.
             all_streams: send the recording's other streams, too.
             plan: the faults to make.
             refused: by exchange code, the symbols that the exchange does not have. They may change at any time.
@@ -109,7 +109,7 @@ class Simulator:
             await self._server.wait_closed()
 
     def progress(self, code: str) -> PlayerStatus:
-        """The progress of an exchange code's recording."""
+        """The counters of an exchange code's recording."""
         return self._players[code].status
 
     def status(self) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Makes frames of a random walk as the exchanges send them. The same seed makes the same trades."""
+"""Makes frames with trades of a random walk, in the exchanges' formats. The same seed makes the same trades."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ def write(
 
 @dataclass(frozen=True, slots=True)
 class RandomWalk:
-    """Trades that happen from now on, on an exchange's clock that is `clock_off_s` ahead of ours."""
+    """The settings of a random walk that begins now: `seconds` long, `rate` trades a second.
+
+    `clock_off_s`: by how much the exchange's clock is ahead of ours, s.
+    """
 
     symbols: Sequence[str]
     seconds: float = 3_600.0
@@ -41,7 +44,7 @@ class RandomWalk:
     clock_off_s: float = 0.0
 
     def frames(self, code: str) -> Iterator[bytes]:
-        """As `frames`, from the time when the first frame is read."""
+        """As the function `frames`, beginning at the time when the first frame is read."""
         start_us = int((time.time() + self.clock_off_s) * 1_000_000)
         for frame in frames(
             code, self.symbols, seconds=self.seconds, rate=self.rate, seed=self.seed, start_us=start_us

@@ -142,7 +142,7 @@ CASES = Path(__file__).resolve().parents[1] / "cases" / "17-hostile-files"
         ("pretty.json", "pretty-printed"),
         ("array.json", "a JSON array"),
         ("zipped.zip", "a zip file"),
-        ("stamped.txt", "behind other text"),
+        ("stamped.txt", "after other text"),
         ("cr-only.jsonl", "CR alone"),
         ("cut.jsonl.gz", "damaged or cut off"),
         ("flipped.jsonl.gz", "damaged or cut off"),

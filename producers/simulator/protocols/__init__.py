@@ -1,4 +1,4 @@
-"""Each exchange's side of a connection, by exchange code. Imports nothing from other folders."""
+"""The exchange's side of a connection, by exchange code. Imports nothing from other folders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from producers.simulator.protocols.kraken import Kraken
 from producers.simulator.protocols.model import ExchangeProtocol
 from producers.simulator.protocols.okx import Okx
 
-# Each is made from the symbols that the exchange does not have.
+# Called with the symbols that the exchange does not have.
 PROTOCOLS: dict[str, Callable[[Set[str]], ExchangeProtocol]] = {
     "binance": Binance,
     "binance_usdm": Binance,

@@ -31,8 +31,7 @@ class Binance:
     heartbeat_s = 0.0
 
     def __init__(self, refused: Set[str] = frozenset()) -> None:
-        """Combined and in ms until the URL says otherwise. The stream of a `refused` symbol is acknowledged, but
-        silent."""
+        """`refused`: symbols whose stream is acknowledged, but brings no trades. It may change at any time."""
         self._refused = refused
         self._raw = self._micros = False
 
@@ -61,7 +60,7 @@ class Binance:
         return ""
 
     def frame(self, recorded: bytes) -> bytes:
-        """The frame verbatim, but for the unit of time. The raw endpoint sends it without the wrapper."""
+        """The frame verbatim, apart from the unit of time. The raw endpoint sends it without the wrapper."""
         if self._micros:
             recorded = _MILLIS.sub(rb"\g<0>000", recorded)
         if not self._raw:
@@ -73,7 +72,7 @@ class Binance:
         return bytes(wrapped["data"]) if wrapped.keys() == {"stream", "data"} else recorded
 
     def frames(self, trades: Sequence[RecordedTrade]) -> list[bytes]:
-        """A frame a trade. The combined endpoint puts a wrapper around what was recorded at the raw one."""
+        """One frame for each trade. The combined endpoint puts a wrapper around frames of the raw one."""
         return [self.frame(self._wrapped(trade, parts(trade.payload)).encode()) for trade in trades]
 
     def _wrapped(self, trade: RecordedTrade, members: dict[str, msgspec.Raw]) -> str:
@@ -84,7 +83,7 @@ class Binance:
 
 
 def _event(trade: RecordedTrade) -> str:
-    """The event of a trade that REST or a dump gave."""
+    """The stream's event for a trade from REST or from a dump."""
     kind = _KINDS.get(trade.kind, trade.kind.removeprefix("X=") if trade.kind.startswith("X=") else "")
     return joined(
         (

@@ -18,7 +18,7 @@ from producers.simulator.protocols.model import (
 
 _TOPIC = "publicTrade."
 _SIDES = {"BUY": "Buy", "SELL": "Sell"}
-# A raw message's `sequence` is Bybit's times this, plus the place within the message.
+# The `sequence` of a raw message is Bybit's number times this, plus the trade's place within its frame.
 _PLACES = 10_000
 
 
@@ -69,7 +69,7 @@ class Bybit:
         return recorded
 
     def frames(self, trades: Sequence[RecordedTrade]) -> list[bytes]:
-        """One frame: the place of a trade in it is a part of its order."""
+        """One frame, because a trade's place in its frame is a part of its order."""
         return [around(trades[0].symbol, [_element(trade) for trade in trades], trades[-1].timestamp).encode()]
 
 
@@ -86,7 +86,7 @@ def around(symbol: str, elements: Sequence[str], timestamp: str = "0") -> str:
 
 
 def _element(trade: RecordedTrade) -> str:
-    """REST has other names."""
+    """The trade as the stream lists it. REST has other names of the members."""
     if trade.payload.startswith("{") and "execId" not in parts(trade.payload):
         return trade.payload
     seq = trade.sequence

@@ -1,4 +1,4 @@
-"""Coinbase Advanced: `type: subscribe` is answered with all subscriptions. Heartbeats are a channel."""
+"""Coinbase Advanced: the answer to `type: subscribe` lists all subscriptions. Heartbeats are a channel."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Coinbase:
     heartbeat_s = 1.0
 
     def __init__(self, refused: Set[str] = frozenset()) -> None:
-        """Without subscriptions yet. A message with one `refused` product is refused as a whole."""
+        """`refused`: products that the exchange does not have. A message with one of them is refused as a whole."""
         self._refused = refused
         self._channels: dict[str, set[str]] = {}
         self._frames = 0
@@ -87,7 +87,7 @@ def around(elements: Sequence[str], sequence: int = 0, timestamp: str = "") -> s
 
 
 def _element(trade: RecordedTrade) -> str:
-    """REST does not name the product, and has the side in lower case."""
+    """The trade as the stream lists it. REST does not name the product, and has the side in lower case."""
     if "product_id" in parts(trade.payload):
         return trade.payload
     return joined(

@@ -76,7 +76,7 @@ def around(elements: Sequence[str]) -> str:
 
 
 def _element(trade: RecordedTrade) -> str:
-    """REST lists a trade as an array."""
+    """The trade as the stream lists it. REST lists it as an array."""
     if trade.payload.startswith("{"):
         return trade.payload
     return joined(

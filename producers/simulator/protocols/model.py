@@ -24,7 +24,7 @@ class Reply:
 
 
 class RecordedTrade(Protocol):
-    """A trade as a producer published it: the exchange's own texts, and the payload that it sent (schemas.RawTrade)."""
+    """A trade as a producer published it: the exchange's own texts, and its payload (`schemas.records.RawTrade`)."""
 
     @property
     def symbol(self) -> str: ...
@@ -71,9 +71,9 @@ class ExchangeProtocol(Protocol):
         ...
 
     def frames(self, trades: Sequence[RecordedTrade]) -> list[bytes]:
-        """The frames in which this connection gets trades of one symbol that came in together, in order.
+        """The frames with which this connection sends trades of one symbol that came together, in order.
 
-        Payloads of the stream stay verbatim. What came over REST or from a dump gets the stream's form.
+        Payloads of the stream stay verbatim. Payloads from REST or from a dump get the stream's form.
         """
         ...
 
@@ -111,7 +111,7 @@ def parts(payload: str) -> dict[str, msgspec.Raw]:
 
 
 def joined(members: Iterable[tuple[str, str]]) -> str:
-    """A JSON object of names and JSON texts, without those that are ""."""
+    """A JSON object of pairs of a name and a JSON text. Pairs with the text "" are left out."""
     return f"{{{','.join(f'{dumps(name)}:{value}' for name, value in members if value)}}}"
 
 
@@ -121,5 +121,5 @@ def quoted(text: str) -> str:
 
 
 def number(text: str) -> str:
-    """The digits of a number as they are; any other text quoted."""
+    """The text of a number, unchanged; any other text as a JSON string."""
     return text if _NUMBER.fullmatch(text) else quoted(text)

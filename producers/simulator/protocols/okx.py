@@ -19,7 +19,7 @@ class Okx:
     def __init__(self, refused: Set[str] = frozenset()) -> None:
         """`refused` may change while the connection is open."""
         self._refused = refused
-        # The channel of trades that an instrument is subscribed on.
+        # The channel of trades of each subscribed instrument.
         self._channels: dict[str, str] = {}
 
     def open(self, path: str, query: dict[str, list[str]]) -> Reply:  # noqa: ARG002  # nothing in the URL
@@ -66,9 +66,10 @@ class Okx:
         return recorded
 
     def frames(self, trades: Sequence[RecordedTrade]) -> list[bytes]:
-        """A frame a trade."""
-        channels = self._channels
-        return [around(one.symbol, [_element(one)], channels.get(one.symbol, "trades-all")).encode() for one in trades]
+        """One frame for each trade."""
+        channels = [self._channels.get(trade.symbol, "trades-all") for trade in trades]
+        pairs = zip(trades, channels, strict=True)
+        return [around(trade.symbol, [_element(trade)], channel).encode() for trade, channel in pairs]
 
 
 def around(symbol: str, elements: Sequence[str], channel: str = "trades") -> str:
@@ -83,7 +84,7 @@ def _named(channels: Sequence[dict[str, object]]) -> list[tuple[str, str]]:
 
 
 def _element(trade: RecordedTrade) -> str:
-    """REST lists a trade as the stream does; a dump does not."""
+    """The trade as the stream lists it. REST lists it in the same form, a dump does not."""
     if trade.payload.startswith("{"):
         return trade.payload
     source = _SOURCES.get(trade.kind, trade.kind.removeprefix("source="))
