@@ -1,6 +1,6 @@
 -- Raw: every Kafka message byte for byte, and its fields as text.
 
--- RawBLOB: a format that parses would raise on a malformed message and stall the consumer.
+-- RawBLOB, because a format that parses raises an error on a malformed message, and the consumer stops.
 CREATE TABLE IF NOT EXISTS {{ db }}.trades_raw_queue{{ on_cluster }}
 (
     raw_data String
@@ -38,12 +38,11 @@ PARTITION BY toYYYYMMDD(ingested_at)
 ORDER BY (exchange, ingested_at, _offset)
 COMMENT 'Every raw message byte for byte; (_topic, _partition, _offset, published_at) identifies it';
 
--- Our producers write all fields as strings without escapes in a fixed order, `kind` and `matches` where they say
--- something: such a message goes to the JSON
--- parser as it is. From any other one, numbers are first turned into strings, since the parser re-prints a
--- number through a double (1.50 becomes 1.5). For that, every string token is followed by byte 1, the number
--- after its colon if there is one, and byte 2; neither byte occurs in valid JSON. A message over the limit is
--- rejected later anyway and spared that work.
+-- Our producers write all fields as strings without escapes in a fixed order; `kind` and `matches` may be absent. The
+-- JSON parser reads such a message as it is. In any other message, numbers are first turned into strings, because the
+-- parser prints a number as a double (1.50 becomes 1.5). To this end every string token is followed by byte 1, by the
+-- number after its colon if there is one, and by byte 2; neither byte occurs in valid JSON. A message over the limit is
+-- not prepared in this way, because it is rejected later.
 CREATE MATERIALIZED VIEW IF NOT EXISTS {{ db }}.trades_raw_mv{{ on_cluster }} TO {{ db }}.trades_raw
 AS
 WITH

@@ -1,7 +1,7 @@
--- Bronze: typed, time normalised, and the reason where a row cannot be a trade.
+-- Bronze: one row for each raw message, with types, a normalised time, and `defect` if the row cannot be a trade.
 
--- Rows merge only when they are the same trade in every respect: a malformed row is told apart by its
--- coordinates, and a second version of a trade id never replaces the first.
+-- Rows merge only if they are the same trade in every respect. A malformed row is identified by its coordinates, and a
+-- second version of a trade id never replaces the first one.
 CREATE TABLE IF NOT EXISTS {{ db }}.bronze_trades{{ on_cluster }}
 (
     exchange LowCardinality(String),
@@ -34,8 +34,8 @@ ORDER BY (
 )
 COMMENT 'One row a raw message, typed; redeliveries merge. defect says what could not be read';
 
--- A field of more than 256 bytes is no trade's: it counts as too large and is cut, so that the Bronze topic's
--- messages stay bounded. trades_raw has it in full.
+-- No trade has a field of more than 256 bytes. A longer one counts as too large and is cut, so that messages of the
+-- Bronze topic are bounded. trades_raw has the whole field.
 CREATE MATERIALIZED VIEW IF NOT EXISTS {{ db }}.bronze_trades_mv{{ on_cluster }} TO {{ db }}.bronze_trades
 AS
 WITH

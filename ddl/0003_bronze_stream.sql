@@ -1,7 +1,8 @@
 -- The Bronze topic, for the Silver processor. A message holds many rows.
 
--- Deflate: every Avro reader has it (polars no zstd, fastavro neither snappy nor zstd by itself), it is a seventh of
--- the size and takes 0.7 µs a row where snappy takes 0.3. String pattern: the default type of a String is Avro `bytes`.
+-- Deflate, because every Avro reader has it (polars has no zstd; fastavro has neither snappy nor zstd by itself). It is
+-- a seventh of the size, and takes 0.7 µs a row, where snappy takes 0.3 µs. The string pattern makes columns Avro
+-- `string`. Without it, ClickHouse writes a String as Avro `bytes`.
 CREATE TABLE IF NOT EXISTS {{ db }}.bronze_trades_sink{{ on_cluster }}
 (
     exchange String,
@@ -35,8 +36,8 @@ SETTINGS
     output_format_avro_string_column_pattern = '.*',
     output_format_avro_rows_in_file = {{ bronze_rows_per_message }};
 
--- One view a shard, so that a message holds rows of one shard and carries its number as the key: all trades of
--- an (exchange, symbol) reach one Silver worker.
+-- One view for each shard, so that a message holds rows of one shard only. Its key is the shard's number, so all trades
+-- of an (exchange, symbol) reach one Silver worker.
 {% for shard in range(bronze_shards) %}
 CREATE MATERIALIZED VIEW IF NOT EXISTS {{ db }}.bronze_trades_sink_mv{{ '' if shard == 0 else '_' ~ shard }}{{ on_cluster }} TO {{ db }}.bronze_trades_sink
 AS

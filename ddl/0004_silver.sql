@@ -1,4 +1,4 @@
--- Silver: validated trades, each once and with every digit. And the duplicates that were not inserted.
+-- Silver: validated trades, each once and with every digit; and the duplicates that were not inserted.
 
 CREATE TABLE IF NOT EXISTS {{ db }}.silver_trades{{ on_cluster }}
 (

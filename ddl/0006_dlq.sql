@@ -1,6 +1,6 @@
 -- The dead-letter queue in SQL: what Silver rejected, why, and where it came from.
 
--- Nobody waits for a dead letter as for a candle: fewer and larger blocks, and fewer questions to an idle broker.
+-- Dead letters are less urgent than candles, so blocks are fewer and larger, and an idle broker gets fewer requests.
 CREATE TABLE IF NOT EXISTS {{ db }}.dlq_trades_queue{{ on_cluster }}
 (
     raw_data String
@@ -15,8 +15,8 @@ SETTINGS
     kafka_max_block_size = {{ kafka_max_block_rows }},
     kafka_poll_max_batch_size = {{ kafka_max_block_rows }};
 
--- Partitioned by the day of the *raw* message: a reject that is delivered again another day still merges.
--- The last key expression keeps records apart that are no DLQ records at all (reason is empty).
+-- Partitioned by the day of the *raw* message, so that a reject that is delivered again on another day still merges.
+-- The last key expression keeps messages apart that are no dead letters (their reason is empty).
 CREATE TABLE IF NOT EXISTS {{ db }}.dlq_trades_log{{ on_cluster }}
 (
     reason LowCardinality(String),
@@ -57,7 +57,7 @@ ALTER TABLE {{ db }}.dlq_trades_log{{ on_cluster }}
     ADD COLUMN IF NOT EXISTS timestamp DateTime64(6, 'UTC') COMMENT 'as Bronze read it' CODEC(Delta, ZSTD(1)) AFTER sequence,
     ADD COLUMN IF NOT EXISTS defect LowCardinality(String) AFTER timestamp;
 
--- Written before a message is sent again. This alone does not resolve the dead letter: see dlq_resolutions.
+-- A row is written before a message is sent again. The row alone does not resolve the dead letter: see dlq_resolutions.
 CREATE TABLE IF NOT EXISTS {{ db }}.dlq_replays{{ on_cluster }}
 (
     raw_topic LowCardinality(String),
@@ -80,8 +80,8 @@ ORDER BY (raw_topic, raw_partition, raw_offset, published_at)
 COMMENT 'Dead letters that were sent through again, one row a raw message';
 
 -- A dead letter is resolved when it was sent again *and* its raw message is in Silver or among the duplicates. The view
--- derives this, so it changes with the insert of the trade itself: a message is never in two places, nor in none. A
--- confirmation keeps it true after Silver's partition has left for Iceberg.
+-- derives this, so it changes with the insert of the trade: a message is always in exactly one place. A confirmation
+-- keeps the dead letter resolved after Silver's partition has left for Iceberg.
 CREATE OR REPLACE VIEW {{ db }}.dlq_resolutions{{ on_cluster }}
 (
     raw_topic LowCardinality(String) COMMENT 'Kafka topic of the raw message',

@@ -6,7 +6,7 @@ CREATE TABLE IF NOT EXISTS {{ db }}.{{ table }}_leaving{{ on_cluster }} AS {{ db
 {% endfor %}
 
 {% import '_candles.sql' as candles %}
--- The candles of the partitions that leave, as the exact views show them.
+-- The candles of the leaving partitions, as the exact views show them.
 {% for frame in timeframes %}
 CREATE OR REPLACE VIEW {{ db }}.{{ frame.exact_view }}_leaving{{ on_cluster }}
 (

@@ -1,6 +1,6 @@
 -- Gaps of live producers: one row for each gap, with its newest state.
 
--- Nobody waits for a gap as for a candle: fewer and larger blocks, and fewer questions to an idle broker.
+-- Gaps are less urgent than candles, so blocks are fewer and larger, and an idle broker gets fewer requests.
 CREATE TABLE IF NOT EXISTS {{ db }}.producer_gaps_queue{{ on_cluster }}
 (
     raw_data String

@@ -1,5 +1,5 @@
--- The symbols file behind every rules_version in Silver and in the dead letters.
--- A batch whose worker died is validated again by the version it began with, by whichever worker takes it over.
+-- The symbols file of every rules_version in Silver and in the dead letters.
+-- An insert whose worker died is repeated by another worker, and validated by the version with which it began.
 CREATE TABLE IF NOT EXISTS {{ db }}.rules_versions{{ on_cluster }}
 (
     rules_version String,

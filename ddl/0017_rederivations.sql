@@ -1,5 +1,5 @@
--- The steps of every re-derivation on the hot tables. When a day is switched, Silver's workers load the trades of its
--- exchange again. The next re-derivation finishes a publication that has begun and not ended.
+-- The steps of every publication of a re-derived day. When a day is switched, Silver's workers load the trades of its
+-- exchange again. The next re-derivation completes a publication that was interrupted.
 CREATE TABLE IF NOT EXISTS {{ db }}.rederivations{{ on_cluster }}
 (
     publication String COMMENT 'id of one publication: the exchanges of a day',

@@ -1,4 +1,4 @@
--- What an analyst reads beside the candles: trades as doubles, and the newest price of every market.
+-- Views for analysts besides the candles: trades as doubles, and the newest price of every market.
 {% import '_candles.sql' as candles %}
 
 ALTER TABLE {{ db }}.silver_trades{{ on_cluster }}
@@ -60,9 +60,9 @@ SELECT
 FROM {{ db }}.silver_trades AS silver
 COMMENT 'Silver for arithmetic; silver_trades has the digits';
 
--- A day's 30-minute candles are one partition, so that the 24 hours cost two of them; a minute's edge would cost five
--- times as much. A market that was quiet for months has its last price in the daily candles. `join_use_nulls` is
--- set since some clients ask for it, and the view's columns have no NULL.
+-- The 24 hours are summed from 30-minute candles, whose partitions are days, so that two partitions are read. With an
+-- edge at a whole minute the view would take five times as long. The last price of a market that was quiet for months
+-- is in its daily candles. `join_use_nulls` is set because some clients set it to 1, and the view's columns have no NULL.
 CREATE OR REPLACE VIEW {{ db }}.latest_prices{{ on_cluster }}
 (
     exchange String COMMENT 'exchange-and-market code',

@@ -1,7 +1,7 @@
 -- Versions before 0.2 stored a Kafka timestamp in another unit than ms unchanged, so duplicates and dead letters of such
--- messages lie in partitions that are no day. They are copied to the day that `kafka_time` gives, and only copied rows are
--- deleted: a row that arrives in the meantime stays. On a cluster an INSERT reaches one shard only, so these rows stay
--- where they are, and the durability gate keeps them.
+-- messages lie in partitions that are no real day. They are copied to the day that `kafka_time` gives. Only copied rows
+-- are deleted, so a row that arrives in the meantime stays. On a cluster an INSERT reaches one shard only, so these rows
+-- stay where they are, and the durability gate keeps them.
 {% if not cluster %}
 {% for table in ('duplicate_trades', 'dlq_trades_log') %}
 INSERT INTO {{ db }}.{{ table }}

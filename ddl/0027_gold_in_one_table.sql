@@ -31,12 +31,12 @@ COMMENT 'Aggregation states of all candles: read gold_ohlcv_1m and its like'
 
 {% set earlier = (('1m', 60), ('5m', 300), ('15m', 900), ('30m', 1800), ('1h', 3600), ('1d', 86400)) %}
 {% if cluster %}
--- A statement that copies rows reaches one shard only.
+-- Not on a cluster, where a statement that copies rows reaches one shard only.
 SELECT throwIf(1, 'Candles of a cluster are copied by hand, shard by shard, before this migration: deploy/cluster/README.md, Upgrade')
 FROM {{ db }}.gold_ohlcv_1m_state;
 {% else %}
--- A database of an earlier version has a table and a view for each time frame. This migration refuses to run while an
--- insert has reached Silver and only some of them: nothing would complete it afterwards.
+-- A database of an earlier version has a table and a view for each time frame. This migration refuses to run if an
+-- insert has reached Silver and only some of these tables, because nothing would complete the insert afterwards.
 SELECT throwIf(count() > 0, 'An insert into Silver is half done: start the Silver worker of the version before until it is idle, stop it, and apply again')
 FROM
 (

@@ -1,4 +1,4 @@
--- What the columns are that an analyst reads and that no comment explained yet. Silver is read for its digits.
+-- Comments for columns that analysts read and that had none. Analysts read Silver for its exact decimals.
 ALTER TABLE {{ db }}.silver_trades{{ on_cluster }}
     COMMENT COLUMN raw_topic 'Kafka topic of the raw message',
     COMMENT COLUMN raw_partition 'Kafka partition of the raw message',

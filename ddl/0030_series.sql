@@ -1,5 +1,5 @@
--- The series that providers publish ready-made: what a file of series/declared says becomes these tables and views.
--- An answer is inserted once, into landing; the views type it, and keep every version and the newest one.
+-- The tables and views of each series that a file of series/declared declares. An answer is inserted once, into landing.
+-- Materialized views give its rows types, and keep every version and the newest one.
 {% import '_series.sql' as series_sql with context %}
 
 CREATE TABLE IF NOT EXISTS {{ db }}.series_dead_letters{{ on_cluster }}
@@ -136,7 +136,7 @@ COMMENT {{ ('The newest version of each row' ~ (', exact decimals: ' if exact el
     {{ 'stored.' ~ one.frame if one.frame else "''" }} AS frame,
 {% endmacro %}
 
--- What is stored of each market, and from where the next run goes on.
+-- What is stored of each market, and the time from which the next run continues.
 CREATE OR REPLACE VIEW {{ db }}.series_stored{{ on_cluster }}
 (
     series String COMMENT 'name of the series: bars',
@@ -161,7 +161,7 @@ GROUP BY series, exchange, symbol, frame
 {% endfor %}
 COMMENT 'What is stored of each series and market';
 
--- How much of each day is stored, where a series has periods.
+-- How much of each day is stored, for series with periods.
 CREATE OR REPLACE VIEW {{ db }}.series_days{{ on_cluster }}
 (
     series String COMMENT 'name of the series: bars',

@@ -1,4 +1,4 @@
--- What `medallion quality check` found: our candles against the venue's bars, the newest check of each window.
+-- The results of `medallion quality check`: our candles against the venue's bars, the newest check of each window.
 CREATE TABLE IF NOT EXISTS {{ db }}.quality_checks_log{{ on_cluster }}
 (
     exchange LowCardinality(String),

@@ -1,4 +1,4 @@
--- How much of each day is stored of every series, also where the rows are moments; who sent it, and what was rejected.
+-- How much of each day is stored of every series, also of those without periods; its providers, and the rejected rows.
 {% import '_series.sql' as series_sql with context %}
 
 {% macro rows_of_a_day(one) -%}

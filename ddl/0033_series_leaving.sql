@@ -1,4 +1,4 @@
--- As 0008, for the answers, rows and dead letters of series, which are in Iceberg as well.
+-- As 0008, for the answers, rows and dead letters of series, which also go to Iceberg.
 CREATE TABLE IF NOT EXISTS {{ db }}.series_dead_letters_leaving{{ on_cluster }} AS {{ db }}.series_dead_letters;
 
 {% for one in series %}

@@ -1,4 +1,4 @@
--- What `medallion quality check` found that needs no bars of the venue: stale series, jumps and the like.
+-- Anomalies that `medallion quality check` finds without bars of the venue: stale series, jumps and the like.
 CREATE TABLE IF NOT EXISTS {{ db }}.quality_anomalies_log{{ on_cluster }}
 (
     kind LowCardinality(String),

@@ -1,1 +1,1 @@
-"""The numbered SQL migrations and the runner that applies them."""
+"""The numbered SQL migrations, the runner that applies them, and what a user of the database may do."""

@@ -1,16 +1,16 @@
-{#- What the candle views show, said once: the migrations make the views of the hot candles of it, the offload those of
-    hot and cold ones. -#}
+{#- The columns and queries of the candle views. The migrations make the views of hot candles from them, the offload the
+    views of hot and cold candles. -#}
 
-{#- A market may still send a trade of a window that is over: so long is waited where no later trade has come.
-    No longer than the shortest candle (see `is_closed`). -#}
+{#- A trade may come after the end of its window. A window without a later trade counts as closed after this time. It
+    must not be longer than the shortest candle (see `is_closed`). -#}
 {%- set grace_seconds = 60 -%}
 
-{#- The nearest double. `toFloat64` of a Decimal divides two doubles, which is often one unit in the last place off. -#}
+{#- The nearest double. `toFloat64` of a Decimal divides two doubles, and is often off by one in the last place. -#}
 {%- macro nearest(amount) -%}
 toFloat64(toString({{ amount }}))
 {%- endmacro -%}
 
-{#- A sum as a Decimal of 38 digits. A CAST takes some sums of 39 digits without a word, so they are refused before. -#}
+{#- A sum as a Decimal of 38 digits. A CAST accepts some sums of 39 digits, so they are checked before. -#}
 {%- macro narrow(amount, scale, name) -%}
 if(throwIf(abs({{ amount }}) >= toDecimal256('1{{ '0' * (38 - scale) }}', {{ scale }}),
         'The {{ name }} of a candle needs more than 38 digits: leave this column or this candle out, or read the Float64 views, which round it'),
@@ -31,7 +31,7 @@ if(throwIf(abs({{ amount }}) >= toDecimal256('1{{ '0' * (38 - scale) }}', {{ sca
 ] -%}
 {%- set prices = ['open', 'high', 'low', 'close'] -%}
 
-{#- The declared columns, with a comment each. `exact`: amounts as Decimal. `hot`: with the one that Iceberg lacks. -#}
+{#- The columns, each with a comment. `exact`: amounts as Decimal. `hot`: with `updated_at`, which Iceberg lacks. -#}
 {%- macro columns(exact, hot) %}
     exchange String COMMENT 'exchange-and-market code',
     symbol String COMMENT 'canonical symbol: BTCUSDT',
@@ -54,7 +54,7 @@ if(throwIf(abs({{ amount }}) >= toDecimal256('1{{ '0' * (38 - scale) }}', {{ sca
 {{ name }} {{ 'Decimal(38, %d)' % scale if exact else 'Float64' }} COMMENT {{ (meaning ~ ('; exact' if exact else '; the double nearest to the exact value')) | literal }}
 {%- endmacro -%}
 
-{#- The amounts of a row of exact decimals, `row`, as the view shows them. -#}
+{#- The amounts of `row`, which has exact decimals, as the view shows them. -#}
 {%- macro shown(row, exact, names) -%}
 {% for name, scale, _ in names %}
 {% set amount = row ~ '.' ~ name %}
@@ -62,7 +62,7 @@ if(throwIf(abs({{ amount }}) >= toDecimal256('1{{ '0' * (38 - scale) }}', {{ sca
 {%- endfor -%}
 {%- endmacro -%}
 
-{#- One exact row a candle of `seconds`, sums as wide as they are kept. -#}
+{#- One row for each candle of `seconds`, with exact amounts. Sums stay as wide as they are stored. -#}
 {%- macro merged(states, seconds) -%}
 SELECT
         state.exchange AS exchange,
@@ -83,8 +83,8 @@ SELECT
     GROUP BY exchange, symbol, window_start
 {%- endmacro -%}
 
-{#- Whether a candle of `seconds` is closed. Only a window that ended within the grace needs a look at the trades. Windows
-    are whole minutes, so a minute of the market at or after the window's end is a trade at or after it. -#}
+{#- Whether a candle of `seconds` is closed. Only for a window that ended less than `grace_seconds` ago, the market's
+    minutes are read. Windows are whole minutes, so a minute at or after the window's end has a trade at or after it. -#}
 {%- macro is_closed(seconds, states) -%}
 toBool(now64(0, 'UTC') >= candle.window_start + {{ seconds }}
         AND (now64(0, 'UTC') >= candle.window_start + {{ seconds + grace_seconds }}
@@ -95,8 +95,8 @@ toBool(now64(0, 'UTC') >= candle.window_start + {{ seconds }}
             )))
 {%- endmacro -%}
 
-{#- The starts of the windows a gap touches, from the trade before it to the trade after it, and the days between its
-    first and its last: a gap of months must not become a row a minute. -#}
+{#- The windows that a gap touches, from the trade before it to the trade after it: the first and the last one, and the
+    whole days between them. Without the days, a gap of months would become a row for each minute. -#}
 {%- macro gap_spans(seconds, gaps) -%}
 SELECT
                 exchange,
@@ -121,7 +121,7 @@ toBool((candle.exchange, candle.symbol, toUnixTimestamp64Second(candle.window_st
         ))
 {%- endmacro -%}
 
-{#- The query of a view of hot candles; `states`: of another table of states than the hot one. -#}
+{#- The query of a view of hot candles. `states`: a table of candle states to read instead of the hot one. -#}
 {%- macro hot(db, frame, exact, states='') -%}
 SELECT
     candle.exchange AS exchange,

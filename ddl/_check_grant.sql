@@ -1,2 +1,2 @@
--- Whether the user who asks has a privilege. No migration.
+-- Whether the connected user has a privilege. No migration.
 CHECK GRANT {{ privilege }} ON {{ scope }}

@@ -1,10 +1,10 @@
-{#- What of Silver a candle counts: the one place that all SQL has it from (the kinds: schemas/kinds.py). -#}
+{#- Which rows of Silver a candle counts. All SQL takes it from here; the kinds are in schemas/kinds.py. -#}
 
 {%- macro is_counted(row) -%}
 {{ row }}.trade_kind IN ({% for kind in counted_kinds %}{{ kind | literal }}{{ '' if loop.last else ', ' }}{% endfor %})
 {%- endmacro -%}
 
-{#- How many trades the exchange counts in its own candle: a row may sum up several matches. -#}
+{#- The number of trades of a candle. A row may sum up several matches, and exchanges count each of them. -#}
 {%- macro trades(row) -%}
 sum({{ row }}.match_count)
 {%- endmacro -%}

@@ -1,4 +1,4 @@
--- The database, and what the runner has applied in it: one row a statement, the newest counts.
+-- The database and its journal: the newest row of each statement counts.
 CREATE DATABASE IF NOT EXISTS {{ db }}{{ on_cluster }} ENGINE = Atomic;
 
 CREATE TABLE IF NOT EXISTS {{ db }}.schema_migrations{{ on_cluster }}

@@ -1,10 +1,10 @@
-{#- Clauses that several migrations share. A cluster changes engines, windows and ON CLUSTER, nothing else. -#}
+{#- Clauses that several migrations share. On a cluster only engines, windows and ON CLUSTER differ. -#}
 
 {%- macro merge_tree(kind='', arguments='') -%}
 {{ 'Replicated' if cluster else '' }}{{ kind }}MergeTree{{ '(' ~ arguments ~ ')' if arguments else '' }}
 {%- endmacro -%}
 
-{#- Without a window the server forgets insert tokens at once (its default is 0) and a retry duplicates. -#}
+{#- The default window is 0: the server would forget insert tokens at once, and a retry would duplicate rows. -#}
 {%- macro remember_inserts() -%}
 {%- if cluster -%}
 replicated_deduplication_window = {{ deduplication_window }}, replicated_deduplication_window_seconds = 604800
@@ -13,7 +13,7 @@ non_replicated_deduplication_window = {{ deduplication_window }}
 {%- endif -%}
 {%- endmacro -%}
 
-{#- What a DateTime64(6) can hold without wrapping and what a trade can mean: 1970-01-01 < t < 2200-01-01. -#}
+{#- Whether a time can be that of a trade, and fits into a DateTime64(6): 1970-01-01 < t < 2200-01-01. -#}
 {%- macro is_plausible(micros) -%}
 ({{ micros }} > 0 AND {{ micros }} < 7258118400000000)
 {%- endmacro -%}
@@ -22,15 +22,16 @@ non_replicated_deduplication_window = {{ deduplication_window }}
 fromUnixTimestamp64Micro(if({{ is_plausible(micros) }}, {{ micros }}, toInt64(0)), 'UTC')
 {%- endmacro -%}
 
-{#- A Kafka time as ms that every layer can carry, 1970-01-01 <= t < 2200-01-01, whatever a producer gave as one. A number
-    beyond that is read as µs, then ns, then less; a negative one by its distance from -1. What fits stays as it is, so
-    twice is once, and a redelivered message keeps its time. `schemas/kafka_time.py` does the same. -#}
+{#- A Kafka time in ms that every layer can store, 1970-01-01 <= t < 2200-01-01, from any number. A larger number is read
+    as µs, then as ns, then as a smaller unit. A negative one counts by its distance from -1. A number within the range
+    stays as it is, so a second call changes nothing, and a redelivered message keeps its time. `schemas/kafka_time.py`
+    does the same. -#}
 {%- macro bounded_ms(ms) -%}
 {%- set size = "greatest(" ~ ms ~ ", bitNot(" ~ ms ~ "))" -%}
 intDiv({{ size }}, multiIf({{ size }} < 7258118400000, 1, {{ size }} < 7258118400000000, 1000, {{ size }} < 7258118400000000000, 1000000, 1000000000))
 {%- endmacro -%}
 
-{#- The same of a DateTime64. Versions before 0.2 stored Kafka's number as it came: it is bounded where it is read. -#}
+{#- As `bounded_ms`, of a DateTime64. Versions before 0.2 stored Kafka's number unchanged, so it is bounded when read. -#}
 {%- macro kafka_time(column) -%}
 fromUnixTimestamp64Milli({{ bounded_ms('toUnixTimestamp64Milli(' ~ column ~ ')') }}, 'UTC')
 {%- endmacro -%}
@@ -40,16 +41,17 @@ fromUnixTimestamp64Milli({{ bounded_ms('toUnixTimestamp64Milli(' ~ column ~ ')')
 ({{ column }} < fromUnixTimestamp64Milli(toInt64(0), 'UTC') OR {{ column }} >= fromUnixTimestamp64Milli(toInt64(7258118400000), 'UTC'))
 {%- endmacro -%}
 
-{#- Stored Kafka times in [from, to] (ms), as an index can look for them, and those that have to be bounded first. -#}
+{#- Whether a stored Kafka time is in [from, to] (ms), in a form that an index can use, or has to be bounded first. -#}
 {%- macro kafka_time_between(column, from_ms, to_ms) -%}
 ({{ column }} >= fromUnixTimestamp64Milli({{ from_ms }}, 'UTC') AND {{ column }} <= fromUnixTimestamp64Milli({{ to_ms }}, 'UTC')
           OR {{ is_no_kafka_time(column) }})
 {%- endmacro -%}
 
-{#- The one normaliser of exchange times: defines `micros`, µs since the epoch (UTC), -1 where `text` is no time.
-    Integers and decimals in s / ms / µs / ns (told by magnitude; cut, never rounded), ISO-8601 with Z, an offset or none
-    (UTC), any number of digits. The round trip through toString refuses dates that no calendar has, which the parser
-    would carry over. Each step has a name: text that is repeated instead is analysed again with every insert. -#}
+{#- Normalises an exchange's time: defines `micros`, µs since the epoch (UTC), or -1 if `text` is no time. All SQL takes
+    it from here. It reads integers and decimals in s, ms, µs or ns (told apart by magnitude; cut, never rounded), and
+    ISO 8601 with Z, an offset or none (UTC), with any number of digits. The comparison with toString refuses dates that
+    do not exist, such as February 30th, which the parser would turn into March. Each step has a name, because an
+    expression that is repeated is analysed again with every insert. -#}
 {%- macro micros_of(text) -%}
 toUInt64OrZero(extract({{ text }}, '^[0-9]+')) AS time_whole,
     toUInt32OrZero(substring(rightPad(extract({{ text }}, '[.,]([0-9]+)'), 6, '0'), 1, 6)) AS time_fraction,
@@ -72,8 +74,8 @@ toUInt64OrZero(extract({{ text }}, '^[0-9]+')) AS time_whole,
         toInt64(-1)) AS micros
 {%- endmacro -%}
 
-{#- The Silver order as one string: big-endian time, big-endian sequence, trade id, so that comparing bytes compares
-    the tuple. argMin over a real tuple takes 2.6 times as long. -#}
+{#- The order of Silver as one string: big-endian time, big-endian sequence, trade id. Strings compare as the tuples do.
+    argMin over a tuple takes 2.6 times as long. -#}
 {%- macro order_key(row) -%}
 concat(
         reinterpretAsFixedString(byteSwap(toUInt64(toUnixTimestamp64Micro({{ row }}.timestamp)))),
@@ -81,8 +83,8 @@ concat(
         {{ row }}.trade_id)
 {%- endmacro -%}
 
-{#- The time of the trade that a state of argMin or argMax over `order_key` holds. A state is stored as a byte (1: it has
-    a value), the price (16 bytes), the length of the key (4) and the key, whose first 8 bytes are the time. -#}
+{#- The time of the trade in a state of argMin or argMax over `order_key`. A state is stored as a byte (1: it has a
+    value), the price (16 bytes), the length of the key (4 bytes) and the key, whose first 8 bytes are the time. -#}
 {%- macro time_of(state) -%}
 fromUnixTimestamp64Micro(reinterpretAsInt64(reverse(substring(toString({{ state }}), 22, 8))), 'UTC')
 {%- endmacro -%}

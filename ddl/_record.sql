@@ -1,4 +1,4 @@
--- Statements are begun, done or dropped: with what the server says of their objects. No migration.
+-- Writes statements and their states to the journal, with the server's definitions of their objects. No migration.
 INSERT INTO {{ db }}.{{ journal }}
 SELECT entry.1, entry.2, entry.3, entry.4, entry.5, entry.6, create_table_query, now64(6, 'UTC')
 FROM

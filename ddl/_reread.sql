@@ -1,4 +1,4 @@
--- What Bronze makes of times, and the shards of markets, for messages that are read again: no migration.
+-- Times as Bronze normalises them, and the shards of markets, for messages that are read again. No migration.
 WITH
     {{ sql.micros_of('text') }}
 SELECT

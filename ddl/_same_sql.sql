@@ -1,2 +1,2 @@
--- Whether two statements differ in nothing but layout. No migration.
+-- Whether two statements are equal apart from their layout. No migration.
 SELECT formatQueryOrNull({{ left | literal }}) = formatQueryOrNull({{ right | literal }})

@@ -1,8 +1,8 @@
-{#- From an answer of a provider to typed rows and dead letters, said once for every declared series (series/declared).
-    A row's fields are texts, and no text makes an expression here fail: a view that fails would refuse the whole answer. -#}
+{#- Turns the answers of providers into typed rows and dead letters, for every declared series (series/declared). The
+    fields of a row are texts. No text makes an expression here fail, because then the whole answer would be refused. -#}
 {%- import '_macros.sql' as sql -%}
 
-{#- Clocks of providers and ours may differ so much, µs. -#}
+{#- The clocks of a provider and ours may differ by this much, µs. -#}
 {%- set clocks_differ = 60000000 -%}
 
 {%- macro type_of(column) -%}
@@ -10,7 +10,7 @@
 {{ 'Nullable(' ~ plain ~ ')' if column.is_optional else plain }}
 {%- endmacro -%}
 
-{#- The typed columns of a series, with a comment each. -#}
+{#- The typed columns of a series, each with a comment. -#}
 {%- macro columns(series) %}
 {% for column in series.columns %}
     {{ column.name }} {{ type_of(column) }} COMMENT {{ (column.comment ~ ('; exact: calculate with the view ' ~ series.name if column.type == 'decimal' else '')) | literal }},
@@ -28,8 +28,8 @@
 {% for column in series.columns %}{{ column.name }}, {% endfor %}{{ 'is_closed, ' if series.frame else '' }}provider, answer_id, place, received_at
 {%- endmacro -%}
 
-{#- A decimal is read 36 places wide and must be the same with 18. The pattern keeps out what 36 places would cut; a zero
-    has no digits that an exponent could move out of sight. -#}
+{#- A decimal is read with 36 places, and must be equal with 18. The pattern refuses texts with digits that even 36 places
+    would cut. A zero is replaced first: whatever its exponent, it has no digits to lose. -#}
 {%- macro decimal_of(name) -%}
 match(row.{{ name }}, '^[+-]?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]+)?$') AS {{ name }}_is_number,
         replaceRegexpOne(row.{{ name }}, '^[+-]?[0.]+[eE].*$', '0') AS {{ name }}_text,
@@ -53,7 +53,7 @@ match(row.{{ name }}, '^[0-9]+$') AS {{ name }}_is_number,
 {{ "row.%s != '' AND " % column.name if column.is_optional else '' }}{{ condition }}, ({{ reason | literal }}, {{ column.name | literal }}, row.{{ column.name }}),
 {%- endmacro -%}
 
-{#- The rows of the answers in `source`: typed, and the first rule that each breaks. -#}
+{#- The rows of the answers in `source`, with types, and the first rule that each row breaks. -#}
 {%- macro judged(series, source) -%}
     SELECT
         answer.provider AS provider,
@@ -151,10 +151,11 @@ match(row.{{ name }}, '^[0-9]+$') AS {{ name }}_is_number,
     received_at DateTime64(6, 'UTC') COMMENT 'when the answer came'
 {%- endmacro -%}
 
-{#- How many rows each day of a market has, as its stored rows show: 0 where they do not. Distances between rows are in
-    minutes, as venues stamp some rows a few ms late. Those of the day, of the day before and of the day after count. The
-    least of them is the interval if it is the only one that is there twice and the others, which are holes, are multiples
-    of it: a market whose interval changes has two such distances. One of more than a day shows nothing. -#}
+{#- How many rows each day of a market should have, derived from its stored rows; 0 if they do not show it. Distances
+    between rows are in minutes, because venues stamp some rows a few ms late. The distances of the day, of the day before
+    and of the day after count. The least of them is the interval if no other distance occurs twice, and all others, which
+    are holes, are multiples of it. A market whose interval changes has two distances that occur twice. A distance of more
+    than a day shows nothing. -#}
 {%- macro observed(series, source) -%}
 {%- set market = ['exchange', 'symbol'] | select('in', series.key) | join(', ') -%}
 {%- set of_market = 'PARTITION BY ' ~ market if market else '' -%}

@@ -1,5 +1,5 @@
-{#- Candle states of Silver rows, said once: the materialized view of Gold is made of it, and a re-derivation makes a
-    day's states again by it. Silver is aggregated to minutes once; each minute goes to a window of every frame. -#}
+{#- The candle states of Silver rows. The materialized view of Gold has this query, and a re-derivation makes the states
+    of a day by it. Silver is aggregated to minutes once; then each minute goes to a window of every time frame. -#}
 {%- import '_macros.sql' as sql -%}
 {%- import '_counting.sql' as counting -%}
 

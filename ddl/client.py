@@ -1,4 +1,4 @@
-"""The one method of a ClickHouse client that the runner needs. `clickhouse_driver.Client` has it."""
+"""The method of a ClickHouse client that the runner uses. `clickhouse_driver.Client` has it."""
 
 from __future__ import annotations
 

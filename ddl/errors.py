@@ -6,7 +6,7 @@ from config.errors import MedallionError
 
 
 class MigrationError(MedallionError):
-    """A migration file cannot be used as it is."""
+    """A migration file or a setting in it cannot be used."""
 
 
 class DriftError(MedallionError):

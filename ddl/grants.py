@@ -1,4 +1,4 @@
-"""What Silver, the offload and the command line may do in ClickHouse, and what of it a user lacks."""
+"""The privileges that Silver, the offload and the command line need in ClickHouse, and those that a user lacks."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from ddl.readers import is_readers_database
 from ddl.render import render_template
 
 _OBJECT_STORE = "S3"
-# What replaces and removes rows, and pauses inserts.
+# The privileges to replace and remove rows, and to pause inserts.
 _IN_TABLES = ("ALTER DELETE", "OPTIMIZE", "TRUNCATE", "ALTER CONSTRAINT")
 
 
 def needed(settings: Settings) -> dict[str, tuple[str, ...]]:
-    """The privileges by what they are for, as `deploy/compose/clickhouse/users.xml` grants them to `ingest`.
+    """The privileges by scope, as `deploy/compose/clickhouse/users.xml` grants them to the user `ingest`.
 
-    In the readers' database of a cluster rows are written and views made, and no more: `deploy/cluster/files/
-    cluster-users.xml`. Tables over all shards take no mutation, no constraint and no partition.
+    The readers' database of a cluster needs fewer (`deploy/cluster/files/cluster-users.xml`): its tables span all
+    shards, and accept no mutation, no constraint and no partition.
 
-    `READ ON S3` only where `MEDALLION_S3_ENDPOINT` or an `s3://` address says that the warehouse is in a bucket.
+    `READ ON S3` is needed only if the warehouse is in a bucket: `MEDALLION_S3_ENDPOINT` is set, or the warehouse has an
+    `s3://` address.
     """
     has_bucket = bool(settings.s3_endpoint) or settings.iceberg_warehouse.startswith("s3")
     in_tables = () if is_readers_database(settings) else _IN_TABLES
@@ -33,9 +34,9 @@ def needed(settings: Settings) -> dict[str, tuple[str, ...]]:
 
 
 def lacking(client: SqlClient, settings: Settings) -> list[str]:
-    """What of it the client's user lacks, such as `INSERT ON medallion.*`. Changes nothing.
+    """The privileges of `needed` that the client's user lacks, such as `INSERT ON medallion.*`. Changes nothing.
 
-    `CHECK GRANT` answers 1 or 0 (clickhouse.com/docs/sql-reference/statements/check-grant).
+    `CHECK GRANT` returns 1 or 0 (clickhouse.com/docs/sql-reference/statements/check-grant).
     """
     return [
         f"{privilege} ON {scope}"

@@ -1,4 +1,4 @@
-"""The migration journal: what was applied, as the database remembers it, beside the objects that exist now."""
+"""The migration journal in the database: the statements that were applied, and the objects that exist now."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ JOURNAL_TABLE = "schema_migrations"
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """A statement in the journal. `state`: `started`, `done`, or `dropped` if its object was removed since."""
+    """A statement in the journal. The fields are those of `MigrationStatement`.
+
+    `state`: `started`, `done`, or `dropped` if its object was removed since. `definition`: the server's definition of
+    the object after the statement.
+    """
 
     key: str
     migration: str
@@ -34,15 +38,18 @@ class DatabaseState:
     definitions: dict[str, str] = field(default_factory=dict)
 
     def recorded_definition(self, name: str) -> str | None:
-        """The server's definition of an object after the runner's last change; None while a change is under way."""
-        touched = [entry for entry in self.entries.values() if entry.object == name and entry.state != "dropped"]
-        if not touched or any(entry.state == "started" for entry in touched):
+        """The server's definition of an object after the runner's last change.
+
+        None if the runner has not changed the object, or a change of it is under way.
+        """
+        changes = [entry for entry in self.entries.values() if entry.object == name and entry.state != "dropped"]
+        if not changes or any(entry.state == "started" for entry in changes):
             return None
-        return touched[-1].definition
+        return changes[-1].definition
 
 
 def look(client: SqlClient, settings: Settings) -> DatabaseState:
-    """The present journal and objects. Both are empty if the database does not exist yet."""
+    """Read the journal and the objects of the database. Both are empty if the database does not exist yet."""
     objects = client.execute(_render(settings, "_objects.sql"))
     definitions = {name: definition for name, definition, _ in objects}
     if not client.execute(_render(settings, "_has_journal.sql"))[0][0]:
@@ -64,20 +71,20 @@ def prepare(client: SqlClient, settings: Settings) -> None:
 def record(
     client: SqlClient, settings: Settings, entries: Sequence[tuple[MigrationStatement | JournalEntry, str]]
 ) -> None:
-    """Write to the journal that statements are `started`, `done` or `dropped`, with their objects' definitions of now.
+    """Write statements and their states to the journal, with the current definitions of their objects.
 
-    One insert: on the embedded node an insert takes longer than most statements.
+    All entries go into one insert: on the embedded node an insert takes longer than most statements.
     """
     if entries:
         client.execute(_render(settings, "_record.sql", entries=entries))
 
 
 def is_same_sql(client: SqlClient, settings: Settings, left: str, right: str) -> bool:
-    """Whether two definitions are the same apart from layout."""
+    """Whether two definitions are equal apart from their layout."""
     return left == right or bool(client.execute(_render(settings, "_same_sql.sql", left=left, right=right))[0][0])
 
 
 def _render(settings: Settings, name: str, **more: object) -> str:
-    # Literals, not parameters: the embedded node's native protocol is older than parameters.
+    # The values are literals: the version of the native protocol on the embedded node has no parameters.
     _, _, sql = render_template(settings, name, journal=JOURNAL_TABLE, **more).partition("\n")
     return sql

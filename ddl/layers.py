@@ -81,7 +81,8 @@ class RetentionClass(BaseModel):
 class Retention(BaseModel):
     """How long a hot table keeps a row: `days` after the later of its event time and arrival time.
 
-    `partition_prefix`: only partitions whose ids begin with it are meant; "": all.
+    `event_time`, `arrival_time`: the columns with these times. `partition_prefix`: the rule is for partitions whose ids
+    begin with it; "": for all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -94,7 +95,7 @@ class Retention(BaseModel):
 
 
 class Layers(BaseModel):
-    """The content of `layers.yaml`. `candles`: the class with the shortest time frames first."""
+    """The content of `layers.yaml`. `candles`: ordered by the lengths of the time frames, the shortest first."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -103,12 +104,12 @@ class Layers(BaseModel):
 
     @model_validator(mode="after")
     def _frames_are_in_their_class(self) -> Self:
-        ends = [kept.from_seconds for kept in self.candles[1:]] + [float("inf")]
-        if any(first >= second for first, second in pairwise(kept.from_seconds for kept in self.candles)):
+        starts = [retention.from_seconds for retention in self.candles]
+        if any(first >= second for first, second in pairwise(starts)):
             raise ValueError("`candles` must go from the least `from_seconds` to the greatest: sort them.")
-        for kept, end in zip(self.candles, ends, strict=True):
-            for code, seconds in kept.frames.items():
-                if not kept.from_seconds <= seconds < end:
+        for retention, end in zip(self.candles, [*starts[1:], float("inf")], strict=True):
+            for code, seconds in retention.frames.items():
+                if not retention.from_seconds <= seconds < end:
                     raise ValueError(
                         f"{code} has {seconds} s: move it to the entry with the next lower `from_seconds`."
                     )
@@ -117,20 +118,20 @@ class Layers(BaseModel):
     @property
     def timeframes(self) -> tuple[Timeframe, ...]:
         """All time frames, the shortest first."""
-        return tuple(frame for kept in self.candles for frame in kept.timeframes)
+        return tuple(frame for retention in self.candles for frame in retention.timeframes)
 
     @property
     def all_retention(self) -> tuple[Retention, ...]:
-        """`retention`, that of the state table for each class of time frames, and what the series declare."""
+        """The retention of every hot table: those of `retention`, of the classes of time frames, and of the series."""
         gold = (
             Retention(
                 table=STATE_TABLE,
                 event_time="window_start",
                 arrival_time="updated_at",
-                days=kept.days,
-                partition_prefix=kept.partition_prefix,
+                days=candles.days,
+                partition_prefix=candles.partition_prefix,
             )
-            for kept in self.candles
+            for candles in self.candles
         )
         return (*self.retention, *gold, *_series_retention())
 
@@ -143,7 +144,7 @@ class Layers(BaseModel):
 
 
 def _series_retention() -> Iterator[Retention]:
-    """Snapshots have the time of the row as event time; answers and staging have only that of arrival."""
+    """The retention of the series. The event time of a snapshot is that of its row; other rows have only an arrival."""
     for series in load_series():
         for kind, days in series.retention_days.items():
             event = series.time if kind == "snapshots" else ARRIVAL
@@ -152,9 +153,9 @@ def _series_retention() -> Iterator[Retention]:
 
 @cache
 def load_layers() -> Layers:
-    """The declarations shipped with this version.
+    """The content of `layers.yaml`.
 
     Raises:
-        pydantic.ValidationError: the file breaks its schema; the message names the field.
+        pydantic.ValidationError: the file does not match its schema; the message names the field.
     """
     return Layers.model_validate(yaml.safe_load(LAYERS_FILE.read_text(encoding="utf-8")))

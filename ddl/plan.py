@@ -43,7 +43,10 @@ class ApplyStep:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The state of one statement, and the action that mends it (None: none is needed, or none is safe)."""
+    """The state of one statement, and the action that corrects it; None if none is needed, or none is safe.
+
+    `detail`: what differs, and what to do.
+    """
 
     statement: MigrationStatement | JournalEntry
     state: State
@@ -52,16 +55,17 @@ class Verdict:
 
     @property
     def is_unsafe(self) -> bool:
-        """Whether the server differs and no action is safe, so that `apply` must refuse."""
+        """Whether the server differs and no action is safe."""
         return self.state is not State.APPLIED and self.action is None
 
 
 def compare_with_server(
     statements: Sequence[MigrationStatement], server: DatabaseState, same_sql: SameSql
 ) -> list[Verdict]:
-    """A verdict on each statement, then on each object that is in the journal and no longer in the files.
+    """The verdicts on all statements, then those on objects that are in the journal but no longer in the files.
 
-    Statements that `without_superseded` removes get no verdict.
+    `same_sql`: whether two definitions are equal apart from their layout. Statements that `without_superseded` removes
+    get no verdict.
     """
     consumers = consumer_views(statements)
     verdicts = [
@@ -83,14 +87,17 @@ def compare_with_server(
 
 
 def without_superseded(statements: Sequence[MigrationStatement], existing: Container[str]) -> list[MigrationStatement]:
-    """The statements, less those that drop a missing object, and less data statements that read one."""
-    gone = [one.object for one in statements if one.kind is ObjectKind.DROP and one.object not in existing]
-    named = re.compile(rf"\b(?:{'|'.join(gone)})\b") if gone else None
+    """The statements without those that drop a missing object, and without data statements that name such an object."""
+    drops = [statement for statement in statements if statement.kind is ObjectKind.DROP]
+    missing = [drop.object for drop in drops if drop.object not in existing]
+    if not missing:
+        return list(statements)
+    names_missing = re.compile(rf"\b(?:{'|'.join(missing)})\b")
     return [
-        one
-        for one in statements
-        if not (one.kind is ObjectKind.DROP and one.object in gone)
-        and not (one.kind is ObjectKind.DATA and named is not None and named.search(one.sql))
+        statement
+        for statement in statements
+        if not (statement.kind is ObjectKind.DROP and statement.object in missing)
+        and not (statement.kind is ObjectKind.DATA and names_missing.search(statement.sql))
     ]
 
 
@@ -111,13 +118,13 @@ def _compare(statement: MigrationStatement, server: DatabaseState, same_sql: Sam
     definition = server.definitions.get(statement.object)
     if entry is None:
         return _compare_unrecorded(statement, definition)
-    is_made_otherwise = definition is not None and entry.sha256 != statement.sha256
-    if entry.state == "started" and (statement.kind.is_stateless or not is_made_otherwise):
+    exists_in_other_form = definition is not None and entry.sha256 != statement.sha256
+    if entry.state == "started" and (statement.kind.is_stateless or not exists_in_other_form):
         again = Action.REPLACE if statement.kind.is_stateless else Action.CREATE
         return Verdict(statement, State.PENDING, "an earlier apply did not finish it", again)
     if definition is None:
         return _compare_missing(statement)
-    return _compare_definition(statement, entry, definition, server, same_sql, _mending_action(statement, consumers))
+    return _compare_definition(statement, entry, definition, server, same_sql, _correction(statement, consumers))
 
 
 def _compare_definition(
@@ -126,17 +133,17 @@ def _compare_definition(
     definition: str,
     server: DatabaseState,
     same_sql: SameSql,
-    mend: Action | None,
+    correction: Action | None,
 ) -> Verdict:
     if entry.sha256 != statement.sha256:
         remedy = f"; put {statement.migration}.sql and the settings back, and ALTER in a new migration"
         detail = "the file or a setting in it changed since it was applied"
-        return Verdict(statement, State.DRIFTED, detail + ("" if mend else remedy), mend)
+        return Verdict(statement, State.DRIFTED, detail + ("" if correction else remedy), correction)
     recorded = server.recorded_definition(statement.object)
     if recorded is not None and not same_sql(recorded, definition):
         remedy = ": undo that by hand, since only you know why it was done"
         detail = f"{statement.object} was altered on the server"
-        return Verdict(statement, State.DRIFTED, detail + ("" if mend else remedy), mend)
+        return Verdict(statement, State.DRIFTED, detail + ("" if correction else remedy), correction)
     return Verdict(statement, State.APPLIED)
 
 
@@ -161,8 +168,8 @@ def _compare_missing(statement: MigrationStatement) -> Verdict:
     )
 
 
-def _mending_action(statement: MigrationStatement, consumers: set[str]) -> Action | None:
-    """The action that brings a changed object in line; None for a table, because its rows could be lost.
+def _correction(statement: MigrationStatement, consumers: set[str]) -> Action | None:
+    """The action that brings a changed object in line with its file; None for a table, whose rows could be lost.
 
     A view that reads an ordinary table is never dropped: rows inserted in the meantime would not reach its target.
     """

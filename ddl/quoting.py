@@ -1,22 +1,22 @@
-"""Values and names quoted for ClickHouse SQL, where it accepts no parameter: table functions, DDL, `SET`, `USE`.
+"""Quotes values and names for ClickHouse SQL that accepts no parameters: table functions, DDL, `SET`, `USE`.
 
-Everywhere else values are passed as parameters (`{name:Type}`).
+All other values are passed as parameters (`{name:Type}`).
 """
 
 from __future__ import annotations
 
-# Not allowed in the path of a warehouse, and quoting does not help: ClickHouse reads them as a pattern (a comma, where
-# braces list files) or as a file in an archive (`::`), or a URL ends there.
+# Texts that must not be in the path of a warehouse, even quoted: ClickHouse reads them as a pattern (a comma is one,
+# because braces list files), or as a file in an archive (`::`), and a URL ends at `#`.
 UNREADABLE = ("*", "?", "{", "}", "[", "]", "\\", "#", ",", "::")
 
 
 def unreadable(path: str) -> list[str]:
-    """What of `UNREADABLE` a path has."""
+    """The texts of `UNREADABLE` that a path has."""
     return [mark for mark in UNREADABLE if mark in path]
 
 
 def quote_string(value: str) -> str:
-    """Any text as a string literal."""
+    """A text as a string literal."""
     return "'" + _escaped(value, "'") + "'"
 
 

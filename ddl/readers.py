@@ -1,7 +1,7 @@
-"""The readers' database of a cluster: its tables and views span all shards and have the names of the shards' own.
+"""The readers' database of a cluster. Its tables and views span all shards, and have the same names as on the shards.
 
-Services and analysts find every object there by its usual name. Against a single server they change one setting only:
-`MEDALLION_CLICKHOUSE_DATABASE`. The database holds no rows, so every `ddl apply` creates its objects again.
+Services and analysts need one setting that differs from those of a single server: `MEDALLION_CLICKHOUSE_DATABASE`. The
+database holds no rows, so every `ddl apply` creates its objects again.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ddl.statements import MigrationStatement, ObjectKind, split
 from series.declaration import load_series
 
 SUFFIX = "_all"
-# The sharding key of tables that are written through this database. All trades of a market go to one shard, and so does
-# a repeated insert: only the shard of the first attempt knows its token.
+# The sharding keys of tables that are written through this database. All trades of a market go to one shard. So does an
+# insert that is repeated: only the shard of the first attempt knows its token.
 _MARKET = "cityHash64(exchange, symbol)"
 _KEYS = {
     "silver_trades": _MARKET,
@@ -27,13 +27,13 @@ _KEYS = {
     "quality_checks_log": _MARKET,
     "quality_anomalies_log": _MARKET,
     "rules_versions": "cityHash64(rules_version)",
-    # A slice that is offloaded again replaces its row, which must not be on another shard.
+    # A slice that is offloaded again replaces its row, so both rows must be on one shard.
     "offload_watermarks": "cityHash64(table_name, slice)",
-    # Series are small and an answer may be of any market: all of them are on one shard, as every id is 32 digits long.
+    # Series are small, and an answer may have any markets, so all answers are on one shard: every id has 32 digits.
     **{series.landing: "length(answer_id)" for series in load_series()},
 }
 _ANY_SHARD = "rand()"
-# Working tables of one shard. Only its administrator looks at them.
+# Working tables of a single shard, which nobody reads through this database.
 _INTERNAL = ("_leaving", "_staged")
 
 
@@ -43,17 +43,17 @@ def readers_database(settings: Settings) -> str:
 
 
 def is_readers_database(settings: Settings) -> bool:
-    """Whether the settings' database is the readers' one of a cluster. Its name says so."""
+    """Whether the settings name the readers' database of a cluster, judged by its name."""
     return settings.clickhouse_database.endswith(SUFFIX)
 
 
 def missing_readers(client: SqlClient, settings: Settings) -> list[str]:
     """The tables and views that the readers' database of the settings lacks."""
-    # Which cluster it is changes no name.
+    # The names of the objects do not depend on the name of the cluster.
     shard = {"clickhouse_database": settings.clickhouse_database.removesuffix(SUFFIX), "clickhouse_cluster": "any"}
-    there = look(client, settings).definitions
+    existing = look(client, settings).definitions
     _, *wanted = [statement.object for statement in render_readers(settings.model_copy(update=shard))]
-    return [name for name in wanted if name not in there]
+    return [name for name in wanted if name not in existing]
 
 
 def render_readers(settings: Settings) -> list[MigrationStatement]:
@@ -64,26 +64,28 @@ def render_readers(settings: Settings) -> list[MigrationStatement]:
     """
     if not settings.clickhouse_cluster:
         return []
-    here = settings.model_copy(update={"clickhouse_database": readers_database(settings)})
-    wanted = [statement for statement in render(here) if not statement.object.endswith(_INTERNAL)]
+    of_readers = settings.model_copy(update={"clickhouse_database": readers_database(settings)})
+    wanted = [statement for statement in render(of_readers) if not statement.object.endswith(_INTERNAL)]
     tables = [
         statement.object
         for statement in wanted
-        # Nobody can select from a Kafka source. The sink is needed to send rows again.
+        # A Kafka table that consumes cannot be selected from. The sink is needed to send dead letters again.
         if statement.kind is ObjectKind.TABLE
         or (statement.kind is ObjectKind.KAFKA_TABLE and statement.object.endswith("_sink"))
     ]
-    database = f"CREATE DATABASE IF NOT EXISTS {here.clickhouse_database} ON CLUSTER {settings.clickhouse_cluster}"
+    name, cluster = of_readers.clickhouse_database, settings.clickhouse_cluster
+    database = f"CREATE DATABASE IF NOT EXISTS {name} ON CLUSTER {cluster} ENGINE = Atomic"
+    local = settings.clickhouse_database
     return [
-        MigrationStatement("readers", 0, ObjectKind.DATABASE, here.clickhouse_database, f"{database} ENGINE = Atomic"),
-        *(statement for table in tables for statement in _over_all_shards(here, settings.clickhouse_database, table)),
+        MigrationStatement("readers", 0, ObjectKind.DATABASE, name, database),
+        *(statement for table in tables for statement in _over_all_shards(of_readers, local, table)),
         *(statement for statement in wanted if statement.kind is ObjectKind.VIEW),
     ]
 
 
-def _over_all_shards(here: Settings, local: str, table: str) -> list[MigrationStatement]:
+def _over_all_shards(of_readers: Settings, local: str, table: str) -> list[MigrationStatement]:
     key = _KEYS.get(table, _ANY_SHARD)
-    return split("readers", render_template(here, "_reader.sql", local=local, table=table, key=key))
+    return split("readers", render_template(of_readers, "_reader.sql", local=local, table=table, key=key))
 
 
 def apply_readers(client: SqlClient, settings: Settings) -> list[Applied]:

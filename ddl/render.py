@@ -1,4 +1,4 @@
-"""Renders the migrations with the settings: the exact SQL that is sent."""
+"""Renders the migrations with the settings into the exact SQL that is sent."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ def _migration_files(folder: Path) -> list[str]:
     return list(by_number.values())
 
 
-# To compile the migrations takes 200 ms.
+# Cached, because it takes 200 ms to compile the migrations.
 @lru_cache(maxsize=8)
 def _environment(folder: Path) -> Environment:
-    # The output is SQL, not HTML: escaping would break it (hence S701).
+    # The output is SQL. Escaping for HTML would break it (hence S701).
     environment = Environment(  # noqa: S701
         loader=FileSystemLoader([folder, MIGRATIONS_FOLDER]),
         undefined=StrictUndefined,
@@ -119,10 +119,10 @@ def _variables(settings: Settings, environment: Environment) -> dict[str, object
 
 
 def _kafka_name(text: str) -> str:
-    """The text, if it is a valid name of a topic, a group or hosts.
+    """Return the text if it is a valid name of a topic or group, or a list of hosts.
 
     Raises:
-        MigrationError: it is not.
+        MigrationError: the text is no such name.
     """
     if not re.fullmatch(r"[A-Za-z0-9._:,\[\]-]+", text):
         raise MigrationError(f"Setting value {text!r} is no topic, group or host:port; correct the setting.")

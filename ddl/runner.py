@@ -28,7 +28,7 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class ObjectStatus:
-    """How one object of the database compares with the files. `detail`: what differs and what to do."""
+    """The state of one object, compared with the files. `detail`: what differs, and what to do."""
 
     object: str
     kind: ObjectKind
@@ -43,10 +43,12 @@ def apply(
     """Bring the server in line with the files. A second call does nothing and returns [].
 
     While tables or materialized views change, ClickHouse consumes nothing from Kafka: the views that read a Kafka table
-    are dropped first and created last, so that no row misses a view that is being changed. The next call completes an
-    interrupted one.
+    are dropped first and created last, so that no row misses a view that is being changed. If a call is interrupted,
+    the next one completes it.
 
     Args:
+        client: of a user who may create and drop the objects.
+        settings: the database, the cluster and the values in the files.
         statements: applied instead of the shipped migrations.
 
     Raises:
@@ -74,7 +76,7 @@ def apply(
 def status(
     client: SqlClient, settings: Settings, statements: Sequence[MigrationStatement] | None = None
 ) -> list[ObjectStatus]:
-    """Every object of the files, then every other object of the database. Changes nothing."""
+    """The state of every object of the files, then of every other object of the database. Changes nothing."""
     wanted = render(settings) if statements is None else list(statements)
     server = look(client, settings)
     verdicts = compare_with_server(wanted, server, lambda left, right: is_same_sql(client, settings, left, right))
@@ -84,20 +86,20 @@ def status(
         known = by_object.get(key)
         if known is None or known.state is State.APPLIED:
             by_object[key] = verdict
-    found = [
-        ObjectStatus(name, v.statement.kind, v.statement.migration, v.state, v.detail)
-        for name, v in by_object.items()
-        if v.state is not State.UNEXPECTED or v.statement.object in server.definitions
+    statuses = [
+        ObjectStatus(name, verdict.statement.kind, verdict.statement.migration, verdict.state, verdict.detail)
+        for name, verdict in by_object.items()
+        if verdict.state is not State.UNEXPECTED or verdict.statement.object in server.definitions
     ]
     unknown = sorted(server.definitions.keys() - by_object.keys() - set(load_layers().union_views))
-    return found + [
+    return statuses + [
         ObjectStatus(name, ObjectKind.TABLE, "", State.UNEXPECTED, "not made by the migrations: drop or move it")
         for name in unknown
     ]
 
 
 def _forbids(verdict: Verdict) -> bool:
-    """Whether the verdict makes `apply` refuse. A table that left the files is harmless: `status` reports it."""
+    """Whether the verdict makes `apply` refuse. A table that is no longer in the files does not; `status` shows it."""
     return verdict.is_unsafe and not isinstance(verdict.statement, JournalEntry)
 
 
@@ -113,7 +115,7 @@ def _paused(
     client: SqlClient,
     settings: Settings,
 ) -> list[ApplyStep]:
-    """Stop consumption now. The last steps returned start it again."""
+    """Drop the views that read Kafka tables now. Return the steps, at the end of which these views are created."""
     readers = [statement for statement in wanted if statement.object in consumers]
     for reader in readers:
         if reader.object in server.definitions:
@@ -126,7 +128,7 @@ def _paused(
 
 
 def _take(steps: Sequence[ApplyStep], client: SqlClient, settings: Settings) -> None:
-    """Take the steps in order. What is done is recorded together with what starts next."""
+    """Take the steps in order. One insert into the journal records finished steps and those that start next."""
     finished: list[tuple[MigrationStatement | JournalEntry, str]] = []
     for _, together in groupby(enumerate(steps), lambda numbered: -1 if _is_new(numbered[1]) else numbered[0]):
         group = [step for _, step in together]
@@ -137,12 +139,14 @@ def _take(steps: Sequence[ApplyStep], client: SqlClient, settings: Settings) -> 
 
 
 def _is_new(step: ApplyStep) -> bool:
-    """Whether an interrupted step can be taken again with all those before it: it only makes a table or view."""
+    """Whether the step only creates a table or view. Several such steps share a record in the journal, because they can
+    all be taken again after an interruption.
+    """
     return step.action is Action.CREATE and step.statement.kind is not ObjectKind.MATERIALIZED_VIEW
 
 
 def _take_one(step: ApplyStep, client: SqlClient, settings: Settings) -> str:
-    """Take a step; the state that the journal gets."""
+    """Take a step. Returns the state for the journal."""
     statement = step.statement
     if isinstance(statement, JournalEntry):
         _drop(statement, client, settings)

@@ -1,4 +1,4 @@
-"""A migration split into its SQL statements, and what each of them creates."""
+"""Splits a migration into its SQL statements, and finds out what each of them creates."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SOURCE = re.compile(r"^FROM\s+(?:`?\w+`?\.)?`?(?P<name>\w+)`?", re.MULTILINE)
 
 
 class ObjectKind(StrEnum):
-    """What a statement creates. It decides what the runner may do when the statement changes."""
+    """The kind of a statement. It decides what the runner may do when the statement changes."""
 
     DATABASE = "database"
     TABLE = "table"
@@ -57,7 +57,10 @@ class MigrationStatement:
 
     @property
     def key(self) -> str:
-        """Identity in the journal. It names the object, because a setting can add a statement and shift the numbers."""
+        """The identity in the journal.
+
+        It has the object's name and not the number, because a setting can add a statement and shift the numbers.
+        """
         by_object = self.kind not in {ObjectKind.ALTER, ObjectKind.DATA}
         return f"{self.migration}/{self.object if by_object else self.number}"
 
@@ -69,8 +72,8 @@ class MigrationStatement:
     @property
     def source(self) -> str:
         """The table that a materialized view reads; "" for any other statement."""
-        found = _SOURCE.search(self.sql) if self.kind is ObjectKind.MATERIALIZED_VIEW else None
-        return found["name"] if found else ""
+        source = _SOURCE.search(self.sql) if self.kind is ObjectKind.MATERIALIZED_VIEW else None
+        return source["name"] if source else ""
 
     @property
     def query(self) -> str:
@@ -114,7 +117,7 @@ def _classify(sql: str) -> tuple[ObjectKind, str]:
         return ObjectKind(head["verb"].lower()), head["name"]
     what = " ".join(head["what"].split())
     if what == "TABLE" and head["verb"] != "CREATE" and _QUERY.search(sql):
-        # It replaces the rows of a table.
+        # CREATE OR REPLACE TABLE … AS SELECT replaces the rows of a table.
         return ObjectKind.DATA, ""
     if what == "TABLE":
         return (ObjectKind.KAFKA_TABLE if _KAFKA.search(sql) else ObjectKind.TABLE), head["name"]
