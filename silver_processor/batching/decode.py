@@ -61,7 +61,7 @@ def _unreadable(error: BaseException) -> BronzeUnreadableError:
 def _without_defaults(message: bytes) -> bytes:
     """The container with spaces in place of the fields' defaults. polars cannot read a schema with defaults."""
     header = message[: message.find(message[-_SYNC_BYTES:])]
-    plain = _DEFAULT.sub(lambda found: b" " * len(found[0]), header)
+    plain = _DEFAULT.sub(lambda default: b" " * len(default[0]), header)
     return message if plain == header else plain + message[len(header) :]
 
 

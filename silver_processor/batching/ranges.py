@@ -41,8 +41,8 @@ class OffsetRange:
     @classmethod
     def parse(cls, text: str) -> OffsetRange | None:
         """The range that `str` wrote; None for any other text."""
-        found = _RECORDED.fullmatch(text)
-        return cls(*(int(group) for group in found.groups())) if found else None
+        numbers = _RECORDED.fullmatch(text)
+        return cls(*(int(number) for number in numbers.groups())) if numbers else None
 
 
 def next_range(waiting: Sequence[WaitingMessage], recorded: OffsetRange | None, merge_rows: int) -> OffsetRange | None:

@@ -10,27 +10,29 @@ from datetime import UTC, datetime
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import structlog
 
 from schemas.coordinates import COORDINATES
 from schemas.reasons import Reason
+from schemas.records import SILVER
 from silver_processor.batching.batch import Message, Validated, duplicate_rows, validate, with_insert_columns
 from silver_processor.clickhouse import ClickHouse, SilverPausedError
 from silver_processor.core.latency import Latency, latencies
 from silver_processor.core.refine import partly_known, refuse
 from silver_processor.core.rules import Rules
-from silver_processor.core.versions import HELD, compare, contradicting
+from silver_processor.core.versions import HELD, NONE_OVERRULED, compare, contradicting, overruled
 from silver_processor.inserts.alias_routing import AliasRouting
 from silver_processor.inserts.dead_letters import DeadLetterWriter
 from silver_processor.inserts.rulebook import RuleBook
 from silver_processor.retry import RetryPolicy, WorkerStoppedError
 from silver_processor.seen.by_market import MarketTrades, by_market
-from silver_processor.seen.corrections import overruled_rows
 from silver_processor.seen.held_trades import HeldTrades
 from silver_processor.seen.index import SeenTrades, Split
-from silver_processor.seen.rederivations import RederivationFollower
+from silver_processor.seen.rederivations import LIVE, RederivationFollower
 
 _PAUSE_POLL_SECONDS = 0.2
+_MOMENT = SILVER.field("timestamp").type
 _log = structlog.get_logger(__name__)
 
 
@@ -129,13 +131,13 @@ class SilverWriter:
             validated = validate(messages, self._topic, rules, now)
         not_routed = self._route(with_insert_columns(validated.valid, token, now), messages, rules)
         self._dead_letters.write(validated.rejects, messages, now, rules.version)
-        overruled = self._overruled(not_routed, now)
-        valid = _without(not_routed, overruled)
+        overruled_rows = self._overruled(not_routed, now)
+        valid = _without(not_routed, overruled_rows)
         started = time.perf_counter()
         split = self._insert(valid, token, seen, now, in_doubt, before_insert)
         insert_seconds = time.perf_counter() - started
         visible_us = time.time_ns() // 1000
-        known = self._settle(split, overruled, messages, token, now, rules.version, before_insert)
+        known = self._settle(split, overruled_rows, messages, token, now, rules.version, before_insert)
         seen.add(split.fresh_trades())
         seen.trim()
         return InsertOutcome(
@@ -186,7 +188,7 @@ class SilverWriter:
     def _settle(
         self,
         split: Split,
-        overruled: pl.DataFrame,
+        overruled_rows: pl.DataFrame,
         messages: Sequence[Message],
         token: str,
         now: datetime,
@@ -199,13 +201,13 @@ class SilverWriter:
         are inserted as duplicates.
         """
         repeats = split.duplicates
-        if not (repeats.num_rows or split.partly_known.num_rows or overruled.height):
+        if not (repeats.num_rows or split.partly_known.num_rows or overruled_rows.height):
             return _Known()
         held = self._held.versions(repeats) if repeats.num_rows else HELD.to_frame()
         compared = compare(pl.DataFrame(repeats), held)
         contradicts = contradicting(compared).with_columns(reason=pl.lit(Reason.TRADE_CONTRADICTS.value))
         partly = partly_known(pl.DataFrame(split.partly_known), split.known_matches)
-        verdicts = pl.concat([overruled, contradicts, partly], how="diagonal")
+        verdicts = pl.concat([overruled_rows, contradicts, partly], how="diagonal")
         if verdicts.height:
             bronze = pl.DataFrame(pa.concat_tables([message.rows for message in messages]))
             self._dead_letters.write(refuse(bronze, verdicts).to_arrow(), messages, now, rules_version)
@@ -220,13 +222,25 @@ class SilverWriter:
         return _Known(repeats.num_rows - contradicts.height, Counter(verdicts["reason"].to_list()), not_compared)
 
     def _overruled(self, valid: pa.Table, now: datetime) -> pl.DataFrame:
-        """The rows that a correction overrules, except those that Silver holds until a re-derivation removes them."""
-        overruled = overruled_rows(self._held, valid, now)
-        if not overruled.height:
-            return overruled
-        suspects = pl.DataFrame(valid).join(overruled, on=COORDINATES, how="semi")
+        """The rows that a correction overrules (see `silver_processor.core.versions.overruled`).
+
+        Only days that are over have corrections, so a batch of live trades needs no query. Rows that Silver holds are
+        left out: a re-derivation removes them.
+        """
+        older = pl.DataFrame(valid.filter(pc.less_equal(valid["timestamp"], pa.scalar(now - LIVE, _MOMENT))))
+        if not older.height:
+            return NONE_OVERRULED
+        markets = self._held.corrected_markets(older["exchange"].unique().sort().to_list())
+        corrected = pl.DataFrame(markets, schema={"exchange": pl.String, "symbol": pl.String}, orient="row")
+        older = older.join(corrected, on=["exchange", "symbol"], how="semi")
+        if not older.height:
+            return NONE_OVERRULED
+        differing = overruled(compare(older, self._held.corrections(older.to_arrow())))
+        if not differing.height:
+            return differing
+        suspects = older.join(differing, on=COORDINATES, how="semi")
         held = compare(suspects, self._held.versions(suspects.to_arrow())).filter("is_message")
-        return overruled.join(held, on=COORDINATES, how="anti")
+        return differing.join(held, on=COORDINATES, how="anti")
 
     def _route(self, valid: pa.Table, messages: Sequence[Message], rules: Rules) -> pa.Table:
         """The rows that belong to this partition. The others are durable in their own when this returns."""
