@@ -231,9 +231,9 @@ class VenueMixin:
         """The body of the REST answer that has these trades (b"" if it is not known), and the trades as `Trade`."""
         wanted = [trade["info"] for trade in trades]
         for message, body in reversed(self._answers):
-            found = verbatim.slices(body, message, wanted)
-            if found:
-                return body.encode(), [self._trade(trade, found.get(id(trade["info"]))) for trade in trades]
+            payloads = verbatim.slices(body, message, wanted)
+            if payloads:
+                return body.encode(), [self._trade(trade, payloads.get(id(trade["info"]))) for trade in trades]
         return b"", [self._trade(trade, None) for trade in trades]
 
     def _take(self, trade: dict[str, Any]) -> None:
@@ -246,8 +246,8 @@ class VenueMixin:
 
     def _parsed(self, text: str, message: object) -> Trades:
         taken = self._taken or []
-        found = verbatim.slices(text, message, [trade["info"] for trade in taken])
-        return Trades([self._trade(trade, found.get(id(trade["info"]), text)) for trade in taken])
+        payloads = verbatim.slices(text, message, [trade["info"] for trade in taken])
+        return Trades([self._trade(trade, payloads.get(id(trade["info"]), text)) for trade in taken])
 
     def _trade(self, trade: Mapping[str, Any], payload: str | None) -> Trade:
         return trade_of(self.family, trade, payload)

@@ -90,7 +90,7 @@ def stalled(counts: PublisherStatistics, servers: str, waited_s: float, is_away:
         why = f"no answer of the broker at {servers} for {waited_s:.0f} s{detail}"
         check = "check that the broker runs and can be reached (MEDALLION_KAFKA_BOOTSTRAP_SERVERS)"
     else:
-        why = f"the broker at {servers} had no room for more for {waited_s:.0f} s: nobody consumes what was published"
+        why = f"the broker at {servers} had no room for {waited_s:.0f} s: published messages are not consumed"
         check = "see `medallion status`: ClickHouse has to read the raw topics"
     return DeliveryError(
         f"{why}; {counts.delivered:,} messages were delivered, {counts.buffered:,} were sent and not acknowledged,"

@@ -98,11 +98,11 @@ class History:
 
 async def search(probe: Probe, time_us: int, newest: Sequence[Trade]) -> tuple[int, int | None]:
     """As `History._first_at`, by a search over ids: alternately by interpolation of the time, and half-way."""
-    # The id is above `low`, and it is `found` or below `bound`.
+    # The id is above `low`, and is `candidate` or below `bound`.
     low, low_us = -1, None
-    bound = found = int(newest[-1].trade_id)
-    found_us = _time_us(newest[-1])
-    page, number = newest, found
+    bound = candidate = int(newest[-1].trade_id)
+    candidate_us = _time_us(newest[-1])
+    page, number = newest, candidate
     for step in count():
         if page:
             first, last = int(page[0].trade_id), int(page[-1].trade_id)
@@ -113,15 +113,15 @@ async def search(probe: Probe, time_us: int, newest: Sequence[Trade]) -> tuple[i
                 low, low_us = max(low, last, number), last_us
             else:
                 bound = min(bound, first, number)
-                found, found_us = min((found, found_us), (first, first_us))
+                candidate, candidate_us = min((candidate, candidate_us), (first, first_us))
         else:
             # The exchange serves no trade here: this one is too old.
             low = max(low, number)
         if low + 1 >= bound:
-            return found, found_us if low_us is None else None
+            return candidate, candidate_us if low_us is None else None
         number = (low + bound) // 2
-        if low_us is not None and found_us > low_us and step % 2 == 0:
-            number = low + int((found - low) * (time_us - low_us) / (found_us - low_us))
+        if low_us is not None and candidate_us > low_us and step % 2 == 0:
+            number = low + int((candidate - low) * (time_us - low_us) / (candidate_us - low_us))
         number = min(max(number, low + 1), bound - 1)
         page = await probe(number)
     raise AssertionError("unreachable")

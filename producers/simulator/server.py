@@ -130,8 +130,8 @@ class Simulator:
         prefix = f"/{code}/rest/"
         if request.path.startswith(prefix):
             target = request.path.removeprefix(prefix[:-1])
-            asked = {value for values in parse_qs(urlsplit(target).query).values() for value in values}
-            if asked & self._refused.get(code, frozenset()):
+            parameters = {value for values in parse_qs(urlsplit(target).query).values() for value in values}
+            if parameters & self._refused.get(code, frozenset()):
                 return connection.respond(HTTPStatus.BAD_REQUEST, '{"code":-1121,"msg":"Invalid symbol."}')
             return _rest(connection, self._players[code], code, target, request.headers)
         return None

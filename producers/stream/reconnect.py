@@ -175,9 +175,9 @@ class _Reconnecting:
 
     def _handle(self, parsed: Parsed) -> None:
         now_s = time.monotonic() if isinstance(parsed, Control) or not self.ready.is_set() else 0.0
-        taken = self._subscriptions.handle(parsed, now_s)
+        accepted = self._subscriptions.handle(parsed, now_s)
         if self.ready.is_set():
-            self._report_resumed(taken)
+            self._report_resumed(accepted)
             return
         self._subscriptions.settle(now_s)
         age_s = now_s - (self._opened_s or 0.0)

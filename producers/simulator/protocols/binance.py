@@ -44,9 +44,9 @@ class Binance:
 
     def answer(self, message: str) -> Reply:
         """Answer SUBSCRIBE, UNSUBSCRIBE and LIST_SUBSCRIPTIONS. Anything else is an error."""
-        asked = request(message)
-        method, number = asked.get("method"), asked.get("id")
-        symbols = _symbols(strings(asked.get("params")))
+        content = request(message)
+        method, number = content.get("method"), content.get("id")
+        symbols = _symbols(strings(content.get("params")))
         acknowledged = (dumps({"result": None, "id": number}),)
         if method == "SUBSCRIBE":
             return Reply(acknowledged, subscribed=symbols - self._refused)

@@ -37,18 +37,18 @@ class Bybit:
 
     def answer(self, message: str) -> Reply:
         """Answer subscribe, unsubscribe and ping. Anything else is an error."""
-        asked = request(message)
-        operation = asked.get("op")
+        content = request(message)
+        operation = content.get("op")
         reply = {
             "success": True,
             "ret_msg": "",
             "conn_id": "simulator",
-            "req_id": asked.get("req_id", ""),
+            "req_id": content.get("req_id", ""),
             "op": operation,
         }
         if operation == "ping":
             return Reply((dumps(reply | {"ret_msg": "pong"}),))
-        topics = strings(asked.get("args"))
+        topics = strings(content.get("args"))
         symbols = frozenset(topic.removeprefix(_TOPIC) for topic in topics if topic.startswith(_TOPIC))
         unknown = sorted(symbols & self._refused)
         if operation == "subscribe" and unknown:

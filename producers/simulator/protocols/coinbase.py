@@ -37,11 +37,11 @@ class Coinbase:
 
     def answer(self, message: str) -> Reply:
         """Answer subscribe and unsubscribe. Anything else is an error."""
-        asked = request(message)
-        kind, channel = asked.get("type"), asked.get("channel")
+        content = request(message)
+        kind, channel = content.get("type"), content.get("channel")
         if kind not in ("subscribe", "unsubscribe") or not isinstance(channel, str):
             return Reply((dumps({"type": "error", "message": "invalid request"}),))
-        products = frozenset(strings(asked.get("product_ids")))
+        products = frozenset(strings(content.get("product_ids")))
         unknown = sorted(products & self._refused)
         if unknown:
             reason = f"{unknown[0]} is not a valid product"

@@ -35,11 +35,11 @@ class Kraken:
 
     def answer(self, message: str) -> Reply:
         """Answer subscribe, unsubscribe and ping. Anything else is an error."""
-        asked = request(message)
-        method = asked.get("method")
+        content = request(message)
+        method = content.get("method")
         if method == "ping":
             return Reply((dumps({"method": "pong", "time_in": now(), "time_out": now()}),))
-        parameters = asked.get("params")
+        parameters = content.get("params")
         if method not in ("subscribe", "unsubscribe") or not isinstance(parameters, dict):
             return Reply((dumps({"error": "Unsupported method", "method": method, "success": False}),))
         symbols = list(strings(parameters.get("symbol")))

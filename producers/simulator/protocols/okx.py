@@ -30,8 +30,8 @@ class Okx:
         """Answer subscribe, unsubscribe and the text ping. Anything else is an error."""
         if message == "ping":
             return Reply(("pong",))
-        asked = request(message)
-        operation, arguments = asked.get("op"), asked.get("args")
+        content = request(message)
+        operation, arguments = content.get("op"), content.get("args")
         if operation not in ("subscribe", "unsubscribe") or not isinstance(arguments, list):
             error = {"event": "error", "code": "60012", "msg": f"Invalid request: {message}", "connId": "simulator"}
             return Reply((dumps(error),))
@@ -40,7 +40,7 @@ class Okx:
             for argument in arguments
             if isinstance(argument, dict) and all(isinstance(argument.get(name), str) for name in ("channel", "instId"))
         ]
-        replies = tuple(self._reply(operation, channel, asked.get("id", "")) for channel in channels)
+        replies = tuple(self._reply(operation, channel, content.get("id", "")) for channel in channels)
         symbols = frozenset(
             str(channel.get("instId")) for channel in channels if channel.get("channel") in _TRADE_CHANNELS
         )
