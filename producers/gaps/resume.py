@@ -37,9 +37,9 @@ _log = structlog.get_logger(__name__)
 class ResumePoint:
     """The position at which earlier runs of the producer ended, by symbol.
 
-    `published`: the last published trades, oldest first, from a trade on after which none is left out: a trade that is
-    not among them is not published. `open`: the gaps that are still open. `unknown`: symbols without a trade among the
-    messages that were read, although the topic has older messages.
+    `published`: the last published trades, oldest first. The list has every trade that was published since its first
+    one. `open`: the gaps that are still open. `unknown`: symbols without a trade among the messages that were read,
+    although the topic has older messages.
     """
 
     published: dict[str, list[Trade]] = field(default_factory=dict)
@@ -151,7 +151,7 @@ class _Window:
         return self.highest is not None
 
     def complete(self, ordered: bool) -> list[Trade]:
-        """The end of the window, from a trade on after which no published trade is left out."""
+        """The trades at the end of the window: all that were published since the first of them."""
         if not ordered:
             return [trade for trade, _ in self.trades]
         if self.highest is None:

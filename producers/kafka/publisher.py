@@ -59,9 +59,7 @@ class KafkaPublisher:
     """
 
     def __init__(self, settings: Settings, *, delivery_timeout_s: float = 300.0) -> None:
-        """Connects in the background.
-
-        It raises nothing: a broker that is away is noticed by `publish` and `flush`.
+        """Connects in the background; a broker that is away is noticed only by `publish` and `flush`.
 
         Args:
             settings: bootstrap servers, topic names, the largest message, and the bound of unconsumed bytes.
