@@ -91,7 +91,7 @@ def running() -> list[ProducerState]:
             state = read_state(path.read_bytes())
         except (OSError, msgspec.DecodeError):
             continue
-        if _lives(state):
+        if _is_running(state):
             states.append(state)
         else:
             with contextlib.suppress(OSError):
@@ -99,7 +99,7 @@ def running() -> list[ProducerState]:
     return sorted(states, key=lambda state: (state.exchange, state.pid))
 
 
-def _lives(state: ProducerState) -> bool:
+def _is_running(state: ProducerState) -> bool:
     try:
         # A process that started after the state was written has taken over the process id.
         return psutil.Process(state.pid).create_time() <= state.updated_at

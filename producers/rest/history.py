@@ -115,7 +115,7 @@ async def search(probe: Probe, time_us: int, newest: Sequence[Trade]) -> tuple[i
                 bound = min(bound, first, number)
                 candidate, candidate_us = min((candidate, candidate_us), (first, first_us))
         else:
-            # The exchange serves no trade here: this one is too old.
+            # The page is empty: the exchange does not serve trades this old.
             low = max(low, number)
         if low + 1 >= bound:
             return candidate, candidate_us if low_us is None else None

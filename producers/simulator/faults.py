@@ -50,7 +50,7 @@ class FaultPlan:
     retry_after_s: int = 1
 
 
-class Dice:
+class FaultChoices:
     """The random choices of a plan, one after the other."""
 
     def __init__(self, plan: FaultPlan) -> None:

@@ -18,7 +18,7 @@ from config.schedule import Schedule
 from producers.exchanges import exchange as exchange_of
 from producers.exchanges.model import ACK, ERROR, HEARTBEAT, PONG, STATUS, Control, Parsed, Trade, Trades, frame_time_us
 from producers.replay.recording import Recording
-from producers.simulator.faults import Dice, Fault, FaultPlan, newest_first
+from producers.simulator.faults import Fault, FaultChoices, FaultPlan, newest_first
 from producers.simulator.protocols.model import ExchangeProtocol
 from producers.simulator.synthetic import RandomWalk
 
@@ -94,7 +94,7 @@ class Player:
         self._status = PlayerStatus()
         self._code = code
         self.plan = plan
-        self.dice = Dice(plan) if plan is not None else None
+        self.choices = FaultChoices(plan) if plan is not None else None
         self._owned: dict[str, deque[Trade]] = {}
         self._recent: deque[tuple[bytes, Trades]] = deque(maxlen=plan.resend if plan is not None else 0)
         self._skip = 0
@@ -126,15 +126,15 @@ class Player:
                 await asyncio.sleep(0)
             if not self._wanted(parsed):
                 continue
-            if self._wait and not (self.dice is not None and self._status.owned):
+            if self._wait and not (self.choices is not None and self._status.owned):
                 await self._wait_for_subscribers()
             if self._speed is not None:
                 schedule = schedule or Schedule(self._speed, time.monotonic())
                 await asyncio.sleep(max(schedule.due_s(frame_time_us(parsed)) - time.monotonic(), 0.0))
             if isinstance(parsed, Trades):
                 self._keep_for_rest(parsed)
-                if self.dice is not None:
-                    await self._send_with_faults(frame, parsed, self.dice)
+                if self.choices is not None:
+                    await self._send_with_faults(frame, parsed, self.choices)
                     continue
             await self._send(frame, parsed)
         await self._release()
@@ -167,9 +167,9 @@ class Player:
             owned.append(trade)
             self._status.owned += 1
 
-    async def _send_with_faults(self, frame: bytes, parsed: Trades, dice: Dice) -> None:
+    async def _send_with_faults(self, frame: bytes, parsed: Trades, choices: FaultChoices) -> None:
         """Send the frame, unless a fault hits it: then apply the fault."""
-        hit = dice.fault() if not (self._skip or self._hold) else None
+        hit = choices.fault() if not (self._skip or self._hold) else None
         fault, length = hit or (None, 0)
         if fault is not None:
             self._status.faults[fault.name] = self._status.faults.get(fault.name, 0) + 1

@@ -180,7 +180,7 @@ async def _apply(subscriber: Subscriber, answer: Reply, player: Player) -> None:
 
 
 def _rest(connection: ServerConnection, player: Player, code: str, target: str, headers: Mapping[str, str]) -> Response:
-    refusal = player.dice.refusal() if player.dice is not None else None
+    refusal = player.choices.refusal() if player.choices is not None else None
     if refusal is not None and player.plan is not None:
         response = connection.respond(refusal, "simulated\n")
         response.headers["Retry-After"] = str(player.plan.retry_after_s)

@@ -28,17 +28,17 @@ class Rotating(Protocol):
         """Close the connection. Frames that have arrived are still published."""
 
 
-Life = TypeVar("Life", bound=Rotating)
+Connection = TypeVar("Connection", bound=Rotating)
 
 
-class Rotation(Generic[Life]):
+class Rotation(Generic[Connection]):
     """Holds one connection, or two while the new one is not ready yet."""
 
-    def __init__(self, start: Callable[[], Life], renewed: Callable[[], None]) -> None:
+    def __init__(self, start: Callable[[], Connection], renewed: Callable[[], None]) -> None:
         """`start` opens a connection. `renewed` is called after a new connection has replaced an old one."""
         self._start, self._renewed = start, renewed
         # The connection in use; None before the first.
-        self.current: Life | None = None
+        self.current: Connection | None = None
 
     @property
     def ready(self) -> bool:
@@ -56,21 +56,23 @@ class Rotation(Generic[Life]):
         Raises:
             Exception: the error that ended a connection's task.
         """
-        lives = [self._start()]
-        self.current = lives[0]
+        connections = [self._start()]
+        self.current = connections[0]
         stopping = asyncio.ensure_future(stop.wait())
         try:
             while not stop.is_set():
-                await asyncio.wait([lives[0].task, stopping], timeout=_TICK_S, return_when=asyncio.FIRST_COMPLETED)
-                if lives[0].task.done():
-                    lives[0].task.result()
-                if len(lives) == 1 and lives[0].is_old:
-                    lives.append(self._start())
-                elif len(lives) == 2 and (lives[1].ready.is_set() or lives[1].task.done()):
-                    old = lives.pop(0)
-                    self.current = lives[0]
+                await asyncio.wait(
+                    [connections[0].task, stopping], timeout=_TICK_S, return_when=asyncio.FIRST_COMPLETED
+                )
+                if connections[0].task.done():
+                    connections[0].task.result()
+                if len(connections) == 1 and connections[0].is_old:
+                    connections.append(self._start())
+                elif len(connections) == 2 and (connections[1].ready.is_set() or connections[1].task.done()):
+                    old = connections.pop(0)
+                    self.current = connections[0]
                     await old.retire()
                     self._renewed()
         finally:
             stopping.cancel()
-            await asyncio.gather(*(life.retire() for life in lives))
+            await asyncio.gather(*(connection.retire() for connection in connections))

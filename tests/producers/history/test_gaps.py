@@ -336,11 +336,11 @@ def test_no_rest_answer_is_anything_else_than_trades_or_an_error(code: str, body
 
 
 def test_faults_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
-    from producers.simulator.faults import Dice
+    from producers.simulator.faults import FaultChoices
 
     def draw(seed: int) -> list[object]:
-        dice = Dice(FaultPlan(seed, every=5))
-        return [(dice.fault(), dice.refusal()) for _ in range(500)]
+        choices = FaultChoices(FaultPlan(seed, every=5))
+        return [(choices.fault(), choices.refusal()) for _ in range(500)]
 
     assert draw(1) == draw(1) != draw(2)
 
