@@ -346,7 +346,7 @@ def test_ctrl_c_says_what_is_published_and_how_to_go_on(
     _, said = command.communicate(timeout=60)
     assert command.returncode == 130
     assert said.startswith("Stopped by Ctrl-C. Done: 5 messages published. Left: ")
-    assert "Run the same command again: what is published twice is a counted duplicate.\n" in said
+    assert "Run the same command again: a trade that is published twice is a counted duplicate.\n" in said
     assert len(consume(settings.raw_topic("binance"))) == 5
 
 
