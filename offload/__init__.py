@@ -1,5 +1,5 @@
-"""Writes every layer to Iceberg, proves that all of it arrived, and derives Silver and Gold again from there.
+"""Writes every layer to Iceberg, proves that every row arrived, and re-derives Silver and Gold from Iceberg.
 
-Folders, each of which may import those before it: `tables`, `clickhouse`, `files`, `hourly` and `maintain`, `proof`,
-`retention`, `publish` and `difference`, `rederive`; then what a command or the service runs.
+A folder may import the folders before it: `tables`; `clickhouse`; `files`; `hourly`, `maintain`; `proof`; `retention`;
+`publish`, `difference`; `rederive`. The modules beside the folders are run by a command or by the service.
 """

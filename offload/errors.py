@@ -10,7 +10,7 @@ class OffloadError(MedallionError):
 
 
 class HotStoreError(OffloadError):
-    """ClickHouse refused a statement or does not answer. Nothing was committed for the slice at hand."""
+    """ClickHouse refused a statement or does not answer. The current slice was not committed."""
 
 
 class BrokenExportError(OffloadError):
@@ -26,8 +26,8 @@ class WarehouseError(OffloadError):
 
 
 class OffloadStoppedError(OffloadError):
-    """The service was told to stop between two slices. What was committed stays; run again for the rest."""
+    """The service stopped between two slices. Committed slices stay; run again for the rest."""
 
 
 class DiskSpaceError(OffloadError):
-    """The disk for temporary files is too small for the rows to compare. Nothing was changed."""
+    """The disk for temporary files is too small for a comparison. Nothing was changed."""

@@ -16,6 +16,7 @@ from offload.maintain.compaction import Compaction
 from offload.maintain.expiry import TableMaintenance
 from offload.report import OffloadReport
 
+# The fields of each table in the answer of `/healthz`.
 _SHOWN = {"table", "complete_until", "rows", "files", "bytes", "pending", "lag_seconds"}
 _SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 
@@ -70,7 +71,7 @@ class OffloadMetrics:
                 self.written.labels(part.table).inc(part.rows)
 
     def observe_status(self, tables: Sequence[TableStatus]) -> None:
-        """Set how far each table is."""
+        """Set the progress and size of each table."""
         self.tables = tuple(tables)
         for table in tables:
             self.lag.labels(table.table).set(table.lag_seconds)
@@ -104,9 +105,10 @@ class _Quiet(WSGIRequestHandler):
 
 
 def serve(metrics: OffloadMetrics, trouble: Callable[[], str], host: str, port: int) -> WSGIServer:
-    """Serve `/metrics` and `/healthz` in a thread. `/healthz` is JSON with every table: 503 if `trouble()`, else 200.
+    """Serve `/metrics` and `/healthz` in a thread. Port 0 means any free port (`server_port`).
 
-    Port 0 means any free port (`server_port`).
+    `trouble`: returns why the service is unhealthy, "" if it is healthy. `/healthz` answers with status 503 or 200, and
+    with JSON that has every table.
 
     Raises:
         OSError: the port is taken.

@@ -1,4 +1,4 @@
-"""What an offload run did, slice by slice, and the progress it reports meanwhile."""
+"""The report of an offload run, slice by slice, and its progress."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ class OffloadProgress(BaseModel):
 
 
 OnProgress = Callable[[OffloadProgress], None]
-# Called with what is looked at next, how many tables are done, and how many there are.
+# Called before each step with its subject, the number of tables that are done, and the number of all tables.
 OnTable = Callable[[str, int, int], None]
 
 
 class SliceReport(BaseModel):
-    """What became of one slice.
+    """The outcome of one slice.
 
-    `written`: committed; replaces what was there. `unchanged`: the cold table has it already. `kept`: the hot tier has
-    fewer rows than the cold one (partitions were dropped, or Bronze rows merged into a later hour), so the cold rows
-    stay, or wait for a run that offloads Silver too. `rebuilt`: candles made from cold Silver, since a trade came after
-    their hot partition was dropped. `final` is false for a slice that is still open; a later run replaces it.
+    `written`: committed in place of the earlier rows. `unchanged`: the cold table already has the rows. `kept`: the hot
+    tier has fewer rows than the cold one (partitions were dropped, or Bronze rows merged into a later hour), so the
+    cold rows stay; candles may also wait for a run that offloads Silver. `rebuilt`: candles computed from cold Silver,
+    because a trade arrived after their hot partition was dropped. `final` is false while the slice is open; a later run
+    replaces it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -48,7 +49,7 @@ class SliceReport(BaseModel):
 
 
 class OffloadReport(BaseModel):
-    """Every slice that the run compared, and how long it took (seconds)."""
+    """Every slice that the run compared, and the duration of the run (`seconds`)."""
 
     model_config = ConfigDict(frozen=True)
 

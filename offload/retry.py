@@ -1,4 +1,4 @@
-"""The one retry policy of the cold tier: who loses a race against another process tries again, a few times."""
+"""The retry policy of the cold tier, for a process that loses a race against another process."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from typing import TypeVar, cast
 
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
-# Of several writers of one table one wins each round, so ten tries let ten writers through.
+# In each round one writer of a table succeeds, so ten tries are enough for ten writers.
 TRIES = 10
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
 def retry_on(*failures: type[Exception]) -> Callable[[Function], Function]:
-    """A decorator: call again after 10 to 300 ms when one of `failures` is raised; the last one is raised."""
+    """A decorator that repeats a call that raises one of `failures`, after 10 to 300 ms, up to `TRIES` calls in all.
+
+    The error of the last call is raised.
+    """
     decorate = retry(
         retry=retry_if_exception_type(failures),
         stop=stop_after_attempt(TRIES),

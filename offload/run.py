@@ -1,12 +1,12 @@
 """The offload: hot rows of every layer to Iceberg, slice by slice. One commit replaces a slice.
 
-Slices are arrival hours, so a trade that is late by event time is in the hour in which it came. An hour is exported
-when the hot tier has more rows of it than at its last export. So rows that become visible after their hour was
-offloaded are found by the next run, and a run that repeats another does nothing. An hour is never exported with fewer
-rows, since the hot tier drops its rows and the cold tier must not.
+A slice is an arrival hour, so a trade that is late by event time is in the hour in which it arrived. A run exports an
+hour if the hot tier has more rows of it than at its last export. So the next run finds rows that became visible after
+their hour was offloaded, and a repeated run changes nothing. An hour is never exported with fewer rows than before: the
+hot tier drops old rows, and the cold tier keeps them.
 
-Gold is exported by partition (exchange and day or month): those that Silver rows of new hours touch, and those that
-were open at their last export. An open candle is left out, unless `until_now`.
+A slice of Gold is a partition (exchange and day or month). A run exports the partitions that Silver rows of new hours
+touch, and those that were open at their last export. It leaves out open candles, unless `until_now`.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ def run(
 ) -> OffloadReport:
     """Offload the arrival hours in [start, end) (aware times, cut to whole hours; default: all hot hours).
 
-    `until_now` includes the open hour and open candles, recorded as not final. `again` exports slices that the cold
-    tier has already.
+    `until_now` includes the open hour and open candles, recorded as not final. `again` also exports slices
+    that the cold tier already has.
 
     Raises:
-        OffloadError: nothing was committed for the slice at hand; what was committed before it stays. Run again.
+        OffloadError: the current slice was not committed; earlier slices were. Run again.
         ValueError: a time without a zone.
     """
     began = time.monotonic()

@@ -1,7 +1,7 @@
 """`medallion offload serve`: offloads at its start and at five past every hour, until SIGTERM.
 
-A failed run is repeated after five minutes. A run offloads every hour that is not in Iceberg yet, so the first run that
-reaches a catalog catches up with all it has missed.
+The service repeats a failed run after five minutes. A run offloads every hour that Iceberg lacks, so the first run
+after an outage also offloads the hours of the outage.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from offload.retention.gate import GateReport, close_gate
 from offload.run import run
 
 RETRY_SECONDS = 300.0
-# The next run is overdue an hour and a half after a good one.
+# The service is unhealthy if no run has succeeded for an hour and a half.
 OVERDUE_SECONDS = 5400.0
 _COUNTS = ("completeness", "count now")
 
@@ -58,14 +58,14 @@ class OffloadService:
         # Faults of the hourly and the daily job, each until the job succeeds again.
         self._faults: dict[str, str] = {}
         self._last_success = time.monotonic()
-        # All runs missed while one was under way are one run, however late.
+        # Runs that were missed while another was under way become one run, however late.
         self._scheduler = BackgroundScheduler(
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
         self._scheduler.add_job(self._cycle, CronTrigger(minute=minute, timezone=UTC), id="hourly")
         self._scheduler.add_job(self._cycle, id="now")
         self._scheduler.add_job(self._maintain, CronTrigger(hour=3, minute=35, timezone=UTC), id="daily")
-        # At this minute messages that arrived at the end of the hour have reached Silver.
+        # By this minute the messages that arrived at the end of the hour have reached Silver.
         self._scheduler.add_job(self._count, CronTrigger(minute=minute, timezone=UTC), id="completeness")
         self._scheduler.add_job(self._count, id="count now")
         self._scheduler.add_listener(self._ended, EVENT_JOB_ERROR | EVENT_JOB_EXECUTED)
@@ -147,7 +147,7 @@ class OffloadService:
             self.metrics.dropped.labels(table).inc(states.count("dropped"))
 
     def _ended(self, event: JobExecutionEvent) -> None:
-        """Called after each job: remember the exception that it raised, and schedule it again soon."""
+        """Called after each job. A job that failed becomes a fault of the service and is scheduled again."""
         if event.job_id in _COUNTS:
             if event.exception is not None:
                 self._log.error("completeness not counted", error=str(event.exception))

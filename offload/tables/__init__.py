@@ -1,2 +1,4 @@
-"""What a cold table is: schema, slices, records, catalog and object store. Imports nothing of the offload but
-errors."""
+"""What a cold table is: schema, slices, slice records, catalog and object store.
+
+Of `offload` it may import only `errors` and `retry`.
+"""

@@ -1,7 +1,7 @@
-"""The branch `main` of the cold tables, which names the current snapshot: how damage is found and repaired.
+"""Finds and repairs damage to the branch `main` of the cold tables. The branch names the current snapshot.
 
-Version 0.1 accepted `main` as the name of a pin. That turned the branch into a tag, and no offload could commit. To
-drop the pin left the tables without a current snapshot. Nothing is lost: the snapshots and their files are still there.
+Version 0.1 accepted `main` as the name of a pin. This turned the branch into a tag, and no offload could commit.
+Dropping the pin left the tables without a current snapshot. No row is lost, since the snapshots and their files exist.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from offload.tables.cold_tables import TABLES
 
 
 class RepairedBranch(BaseModel):
-    """A table whose branch `main` was repaired (in a dry run: would be), the snapshot it names then, and its rows."""
+    """A table whose branch `main` was repaired; in a dry run, would be.
+
+    `snapshot_id`: the snapshot that the repaired branch names; `rows`: its number of rows.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -29,7 +32,7 @@ class RepairedBranch(BaseModel):
 
 
 def branch_damage(table: Table) -> str:
-    """What is wrong with the branch `main` of a table; "" if nothing is, or the table is new."""
+    """How the branch `main` of a table is damaged; "" if it is not, or if the table is new."""
     ref = table.metadata.refs.get(MAIN_BRANCH)
     if ref is None:
         return "no snapshot is current" if table.metadata.snapshots else ""
@@ -37,26 +40,28 @@ def branch_damage(table: Table) -> str:
 
 
 def repair_branches(catalog: Catalog, settings: Settings, *, dry_run: bool) -> list[RepairedBranch]:
-    """Repair the branch `main` of every damaged cold table: it names the tag's snapshot, or else the newest one.
+    """Repair the branch `main` of every damaged cold table; returns these tables.
+
+    The branch then names the snapshot of the tag. Without a tag it names the newest snapshot.
 
     Raises:
-        CommitFailedException: another process changed a table meanwhile; run it again.
+        CommitFailedException: another process changed a table meanwhile; run the command again.
     """
-    found = []
+    repaired = []
     for cold in TABLES:
         try:
             table = catalog.load_table(f"{settings.iceberg_namespace}.{cold.name}")
         except NoSuchTableError:
             continue
-        wrong = branch_damage(table)
-        if not wrong:
+        damage = branch_damage(table)
+        if not damage:
             continue
         snapshot = _current(table)
         if not dry_run:
             table.manage_snapshots().create_branch(snapshot.snapshot_id, MAIN_BRANCH).commit()
         rows = int(snapshot.summary["total-records"] or 0) if snapshot.summary else 0
-        found.append(RepairedBranch(table=cold.name, damage=wrong, snapshot_id=snapshot.snapshot_id, rows=rows))
-    return found
+        repaired.append(RepairedBranch(table=cold.name, damage=damage, snapshot_id=snapshot.snapshot_id, rows=rows))
+    return repaired
 
 
 def _current(table: Table) -> Snapshot:

@@ -1,4 +1,4 @@
-"""The Iceberg catalog and the cold tables in it, created where they are missing."""
+"""Opens the Iceberg catalog and creates the cold tables that are missing in it."""
 
 from __future__ import annotations
 
@@ -46,9 +46,10 @@ _CURRENT_FILE = select(IcebergTables.metadata_location).where(
 
 
 class _SqlCatalog(SqlCatalog):
-    """An SQL catalog that reads a metadata file once.
+    """An SQL catalog that reads each metadata file once.
 
-    It asks the database each time which file is a table's current one. No file ever changes: a commit writes another.
+    Each load asks the database for the table's current metadata file. A metadata file never changes: every commit
+    writes a new one.
     """
 
     def load_table(self, identifier: str | Identifier) -> Table:
@@ -70,15 +71,15 @@ def _read_metadata(location: str, properties: frozenset[tuple[str, str]]) -> Tab
 
 @retry_on(OperationalError, IntegrityError)
 def _sql_catalog(properties: dict[str, str]) -> SqlCatalog:
-    """Of two processes that create an SQL catalog's own tables at once one fails; it finds them when it tries again."""
+    """Open an SQL catalog. If two processes create its own tables at once, one of them fails and tries again."""
     return _SqlCatalog(CATALOG_NAME, **properties)
 
 
 def open_catalog(settings: Settings, *, create: bool = True) -> Catalog:
     """The catalog of `settings`: a REST catalog for an `http(s)://` address, else an SQL catalog (SQLite, PostgreSQL).
 
-    pyiceberg's own configuration (`PYICEBERG_CATALOG__MEDALLION__…`) may set what `settings` do not. `create`: make the
-    folders and an SQL catalog's own tables where they are missing.
+    pyiceberg's own configuration (`PYICEBERG_CATALOG__MEDALLION__…`) may add other properties. `create`: create missing
+    folders, and the missing tables of an SQL catalog itself.
 
     Raises:
         WarehouseError: the catalog cannot be opened.
@@ -122,7 +123,7 @@ class ColdTier:
 
     @classmethod
     def look(cls, settings: Settings) -> ColdTier | None:
-        """The cold tier as it is, for readers: makes and changes nothing. None before a SQLite catalog has its file.
+        """The cold tier for readers; creates and changes nothing. None if a SQLite catalog has no file yet.
 
         Raises:
             WarehouseError: the catalog cannot be opened.
@@ -135,10 +136,10 @@ class ColdTier:
     def missing(self) -> list[str]:
         """The names of the cold tables that the catalog lacks. Reads nothing of the warehouse."""
         try:
-            found = {name for *_, name in self.catalog.list_tables(self.settings.iceberg_namespace)}
+            existing = {name for *_, name in self.catalog.list_tables(self.settings.iceberg_namespace)}
         except NoSuchNamespaceError:
-            found = set()
-        return [cold.name for cold in TABLES if cold.name not in found]
+            existing = set()
+        return [cold.name for cold in TABLES if cold.name not in existing]
 
     def name(self, cold: ColdTable) -> str:
         """The cold table's name in the catalog, with its namespace."""
@@ -154,8 +155,9 @@ class ColdTier:
 
 
 def _configured() -> dict[str, str]:
-    found: Any = Config().get_catalog_config(CATALOG_NAME) or {}
-    return {str(key): str(value) for key, value in found.items() if key not in {"uri", "warehouse", "type"}}
+    """The properties that pyiceberg's own configuration has for the catalog."""
+    configured: Any = Config().get_catalog_config(CATALOG_NAME) or {}
+    return {str(key): str(value) for key, value in configured.items() if key not in {"uri", "warehouse", "type"}}
 
 
 def _sqlite_file(uri: str) -> Path | None:
@@ -188,16 +190,16 @@ def _ensure(catalog: Catalog, namespace: str, cold: ColdTable) -> Table:
         table = catalog.load_table(identifier)
     except NoSuchTableError:
         table = _create(catalog, identifier, cold)
-    if wrong := branch_damage(table):
+    if damage := branch_damage(table):
         raise WarehouseError(
-            f"{identifier}: {wrong}. Run `medallion pin repair`, which puts it right without losing a row."
+            f"{identifier}: {damage}. Run `medallion pin repair`, which repairs the table without losing a row."
         )
     if _lacking(table, cold):
         table = _evolved(catalog, table, cold)
-    found = [(field.name, field.field_type) for field in table.schema().fields]
+    present = [(field.name, field.field_type) for field in table.schema().fields]
     wanted = [(name, kind) for name, kind, _ in cold.columns]
-    if found != wanted:
-        names = sorted({str(column) for column in set(found) ^ set(wanted)})
+    if present != wanted:
+        names = sorted({str(column) for column in set(present) ^ set(wanted)})
         message = f"{identifier} has other columns than this version writes ({', '.join(names)}): migrate it first."
         raise WarehouseError(message)
     return table
@@ -205,7 +207,7 @@ def _ensure(catalog: Catalog, namespace: str, cold: ColdTable) -> Table:
 
 @retry_on(CommitFailedException, ValidationException)
 def _evolved(catalog: Catalog, table: Table, cold: ColdTable) -> Table:
-    """The table with the columns that later versions added, each in its place."""
+    """Add the columns of later versions, each in its place; returns the table."""
     table = catalog.load_table(table.name())
     names = [name for name, _, _ in cold.columns]
     with table.update_schema() as update:
@@ -216,7 +218,7 @@ def _evolved(catalog: Catalog, table: Table, cold: ColdTable) -> Table:
 
 
 def _lacking(table: Table, cold: ColdTable) -> list[Column]:
-    """The columns that later versions added and the table does not have."""
+    """The columns of later versions that the table lacks."""
     known = {field.name for field in table.schema().fields}
     return [column for column in cold.columns if column[0] in cold.later and column[0] not in known]
 

@@ -37,26 +37,27 @@ UINT64 = DecimalType(20, 0)
 class ColdTable:
     """One cold table.
 
-    `select`: the SQL file that turns hot rows into cold ones. The offload writes its rows, and `verify` compares with
-    them. `arrival`: the column by whose hour the table is sliced. Gold has none and is sliced by partition; its candles
-    are `bucket_seconds` long. `hot_event`: the column by whose day or month (`hot_period`) the hot table is
-    partitioned. The ids of the hot partitions begin with `partition_prefix`.
+    `select`: the SQL file that turns hot rows into cold rows. The offload writes the result, and `verify` compares the
+    cold table with it. `arrival`: the column by whose hour the table is sliced. Gold has none and is sliced by
+    partition; its candles are `bucket_seconds` long. `hot_event`: the column by whose day or month (`hot_period`) the
+    hot table is partitioned. The ids of the hot partitions begin with `partition_prefix`.
 
-    `row_key`: what identifies a row in the view of hot and cold rows. (): the table has no such view, or is Gold.
+    `row_key`: the columns that identify a row in the union view; () for Gold and for tables without such a view.
 
-    `merges`: the hot table is a ReplacingMergeTree. Of the rows with one sorting key it keeps the latest by `arrival`,
-    and drops the others at any time. Where `unsettled_if` (SQL) holds, the `unsettled` columns may be those of any of
-    the merged rows, so they are left out when hot and cold are compared. `counts_merged`: a worker stamps the arrival,
-    so rows may appear in an hour that is long over. Merges must not hide that, so rows are counted FINAL. It stands
-    alone where the arrival is part of the sorting key: only copies of one row merge there.
+    `merges`: the hot table is a ReplacingMergeTree. Of the rows with one sorting key a merge keeps the latest by
+    `arrival`; when it runs is not known. If `unsettled_if` (SQL) holds for a row, its `unsettled` columns may be those
+    of any of the merged rows, so comparisons of hot and cold leave them out. `counts_merged`: rows are counted with
+    FINAL. A worker stamps the arrival, so rows may appear in an hour that is long over, and merges must not hide them.
+    A table with `counts_merged` and without `merges` has the arrival in its sorting key, so only copies of one row
+    merge.
 
-    `row_bytes`: about what a row takes in a file, until the table has files that tell. Silver rows take 40, Raw rows
-    with their payload 200. `row_group_bytes`: rows are so large that a row group must end by bytes, not by rows; 0: no.
-    ClickHouse holds several row groups in memory.
+    `row_bytes`: estimated bytes of a row in a file, used until the table has files. A Silver row takes 40, a Raw row
+    with its payload 200. `row_group_bytes`: upper bound on the bytes of a row group, for tables of large rows, since
+    ClickHouse holds several row groups in memory; 0: row groups are bounded by rows only.
 
-    `later`: columns that came after version 0.1, and the value that a file without them means. None: the file means no
-    value, and its rows are exported again (`offload.hourly.candles`). Tables without these columns get them. They are
-    optional in Iceberg, since a required column needs a default value, which format version 2 does not have.
+    `later`: columns added after version 0.1, and their value in files without them. None: the value is unknown, and
+    the rows are exported again (`offload.hourly.candles`). Older tables get the columns. They are optional in Iceberg:
+    a required column would need a default value, which format version 2 does not have.
     """
 
     name: str
@@ -86,7 +87,7 @@ class ColdTable:
 
     @property
     def hot_table(self) -> str:
-        """The hot table whose partitions hold the rows; `hot` is a view on it where `layer` is gold."""
+        """The hot table whose partitions hold the rows. For Gold, `hot` is a view on it."""
         return STATE_TABLE if self.layer == "gold" else self.hot
 
     @property
@@ -129,7 +130,7 @@ class ColdTable:
     def sort_order(self) -> SortOrder:
         """The order of the rows in every file.
 
-        Raw and Silver have the hot table's order, so that ClickHouse reads an hour in order and need not sort it.
+        Raw and Silver have the hot table's order, so ClickHouse reads an hour in order and does not sort it.
         """
         schema = self.schema
         return SortOrder(

@@ -1,19 +1,19 @@
 """The cold tables: columns, partitions, sort orders, and how each is sliced for export.
 
 Types (from ClickHouse): DateTime64 -> timestamptz (µs, UTC); UInt8..64 and offsets -> long; Decimal as it is; Enum and
-LowCardinality -> string; everything required, except Bronze's Nullable(Float64) price and quantity and the optional
-columns of series.
+LowCardinality -> string. Every column is required, except Bronze's Nullable(Float64) price and quantity, the optional
+columns of series, and columns added after version 0.1.
 
 Text columns of Raw, Bronze and the dead letters hold what the sender of a message claims. They need not be UTF-8, as
-Iceberg strings must be, so the export passes them through `toValidUTF8`. Nothing is lost: `raw_json` keeps the message
-byte for byte. It is `binary` in Iceberg for that reason, and so is a dead letter's `payload`.
+Iceberg strings must be, so the export passes them through `toValidUTF8`. No byte is lost: `raw_json` is
+`binary` in Iceberg and keeps the message byte for byte. A dead letter's `payload` is `binary` too.
 
-Partitions. Raw, Bronze, duplicates and dead letters are partitioned by the day of *arrival* and the raw topic. Both are
-facts of ours, whereas exchange and event time are whatever a message says: a stream of junk must not make a partition
-for each message. Readers skip as many files as with exchange and event time, since files carry the minimum and maximum
-of exchange, symbol and timestamp, and one topic is one exchange. Series go by the day of arrival and the provider, for
-the same reasons. Silver and Gold are validated, so they are partitioned
-by exchange and day (Gold 1h and 1d: month) of event time.
+Partitions. Raw, Bronze, duplicates and dead letters are partitioned by the day of *arrival* and the raw topic.
+Medallion sets both. Exchange and event time are claims of a message, and invalid messages could make a partition each.
+Readers skip as many files as with exchange and event time: files carry the minimum and maximum of exchange, symbol and
+timestamp, and one topic is one exchange. Series are partitioned by the day of arrival and the provider, for the same
+reasons. Silver and Gold are validated, so they are partitioned by exchange and day (Gold 1h and 1d: month) of event
+time.
 """
 
 from __future__ import annotations
@@ -278,7 +278,7 @@ TABLES: tuple[ColdTable, ...] = (
     *(table for series in load_series() for table in series_tables(series)),
     DEAD_LETTERS,
 )
-# Hot tables beside those of TABLES whose rows a cold table has. Only the durability gate looks at them.
+# Further hot tables whose rows a cold table has. Only the durability gate uses them.
 STAGING: tuple[ColdTable, ...] = tuple(staging_table(series) for series in load_series())
 BY_NAME = {table.name: table for table in TABLES}
 GOLD = tuple(table for table in TABLES if table.layer == "gold")

@@ -1,8 +1,10 @@
-"""The two cold tables of a declared series: its answers as they came, and every version of its rows, which staging has
-as well. The dead letters of all series are one more.
+"""The two cold tables of a declared series, and the one with the dead letters of all series.
 
-Columns and types follow from the declaration. An optional column is NULL where the provider does not say, and in files
-from before the column was declared, so a series may get one at any time.
+Landing has the answers as they came, snapshots have every version of every row. Staging has the rows of the snapshots
+too, and no cold table of its own.
+
+Columns and types follow from the declaration. An optional column is NULL if the provider does not give it, and in files
+that are older than the column. So an optional column can be added at any time.
 """
 
 from __future__ import annotations
@@ -15,11 +17,10 @@ from offload.tables.cold_table import BYTES, LONG, PRICE, TEXT, TIME, UINT64, Co
 from series.declaration import ARRIVAL, Series
 
 _TYPES: dict[str, IcebergType] = {"text": TEXT, "time": TIME, "decimal": PRICE, "integer": UINT64}
-# A page of a thousand bars has about 150 kB, compressed a third of it, and its rows as texts as much again.
+# A page of a thousand bars has about 150 kB, compressed 50 kB. Its rows as texts take about as much again.
 _ANSWER_BYTES = 100_000.0
 _LETTER_BYTES = 1_000.0
-# Of 1 GB of answers in an hour: with such row groups ClickHouse takes 100 MB to write the files, without 1 GiB is too
-# little.
+# With such row groups ClickHouse needs 100 MB to write 1 GB of answers of one hour. Without them 1 GiB is not enough.
 _ANSWERS_BYTES = 8_388_608
 
 
@@ -48,7 +49,7 @@ DEAD_LETTERS = ColdTable(
     arrival=ARRIVAL,
     hot_event=ARRIVAL,
     hot_period="month",
-    # The time is part of what an answer's id is made of.
+    # `answer_id` is a digest that includes the arrival, and it is part of the sorting key.
     counts_merged=True,
     row_bytes=_LETTER_BYTES,
     row_group_bytes=_ANSWERS_BYTES,
@@ -61,7 +62,7 @@ def series_tables(series: Series) -> tuple[ColdTable, ColdTable]:
 
 
 def staging_table(series: Series) -> ColdTable:
-    """The cold snapshots, as the copy of the rows that staging has. Nothing is offloaded from there."""
+    """The cold snapshots as the copy of the rows of staging, for the durability gate. Staging is not offloaded."""
     return replace(
         _snapshots(series),
         hot=series.staging,

@@ -23,10 +23,10 @@ SUMMARY_SLICES = "medallion.slices"
 class SliceRecord(BaseModel):
     """A slice as it was last committed.
 
-    `attempt` begins the names of its files. `rows`: rows in the cold table. `measure`: what the hot tier held then
-    (rows of the hour; for Gold the trades in the candles), to tell later whether more has arrived. `until_us`: candles
-    that ended by this time (µs since the epoch) were taken. `final`: the slice was over. `by_side`: its candles have
-    buy_volume and sell_volume, which candles of version 0.1 lack.
+    `attempt` begins the names of its files. `rows`: rows in the cold table. `measure`: rows of the hour in the hot tier
+    at that time (for Gold the trades in the candles); a larger number later shows that more have arrived. `until_us`:
+    the commit has the candles that ended by this time (µs since the epoch). `final`: the slice was over. `by_side`: its
+    candles have buy_volume and sell_volume, which candles of version 0.1 lack.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,7 +58,7 @@ def offloaded_hours(properties: Mapping[str, str]) -> list[int]:
 
 
 def open_hours(properties: Mapping[str, str]) -> list[int]:
-    """Those of `offloaded_hours` that were not over when they were taken (`offload run --until-now`).
+    """Those of `offloaded_hours` that were not over when they were offloaded (`offload run --until-now`).
 
     More rows may have arrived in them since.
     """

@@ -1,4 +1,4 @@
-"""Slices of cold tables: what one commit replaces. Ids, times and Iceberg predicates of a slice (pure)."""
+"""Slices of cold tables, the units that a commit replaces: ids, times and Iceberg predicates (pure)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Slice:
         return f"{self.key}/{start:%Y-%m-%d}" if self.key else f"{start:%Y-%m-%dT%H}"
 
     def over(self, now_us: int) -> bool:
-        """Whether no more rows should arrive in it."""
+        """Whether the slice has ended and no insert of its rows should be under way."""
         return now_us >= self.to_us + GRACE_US
 
     def predicate(self, table: ColdTable) -> BooleanExpression:
@@ -42,7 +42,7 @@ class Slice:
 
     def between(self, column: str) -> BooleanExpression:
         """The rows whose time `column` lies in the span, whatever the key."""
-        # pyiceberg accepts plain names and values here; its annotations do not say so.
+        # pyiceberg accepts plain names and values here, although its annotations do not.
         return And(
             GreaterThanOrEqual(column, instant(self.from_us).isoformat()),  # type: ignore[call-arg, arg-type]
             LessThan(column, instant(self.to_us).isoformat()),  # type: ignore[call-arg, arg-type]

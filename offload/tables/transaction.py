@@ -1,4 +1,4 @@
-"""A transaction that copies the table's metadata once a change, not each time that pyiceberg looks at it."""
+"""A transaction that copies the table's metadata once a change, not at each access."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pyiceberg.table.metadata import TableMetadata
 
 
 class OneCopyTransaction(Transaction):
-    """pyiceberg's transaction; nothing that reads `table_metadata` changes it.
+    """pyiceberg's transaction with a cached `table_metadata`, which readers must not change.
 
-    A commit reads it some twenty times, and pyiceberg makes a deep copy for each, of all snapshots and properties.
+    A commit reads it about twenty times, and pyiceberg makes a deep copy of all snapshots and properties each time.
     """
 
     _known: tuple[tuple[object, object], TableMetadata] | None = None
@@ -25,5 +25,5 @@ class OneCopyTransaction(Transaction):
 
 
 def begin_transaction(table: Table) -> Transaction:
-    """Begin a transaction on the table, for a `with`: it is committed where the block ends well."""
+    """Begin a transaction on the table, for a `with` block; it commits if the block raises no error."""
     return OneCopyTransaction(table)

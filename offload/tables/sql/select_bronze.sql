@@ -1,7 +1,7 @@
 -- cold.bronze_trades: the rows of bronze_trades that arrived in a window, each sorting key once.
--- The hot table drops a repeated row when parts merge, at a moment nobody knows. PREWHERE is applied before FINAL, so
--- FINAL merges the window's own rows only: the result is the same before and after such a merge within the window, and
--- a streaming merge needs no memory for the keys it has seen (LIMIT 1 BY took 500 MB for 3 million).
+-- The hot table drops a repeated row when parts merge, at an unknown time. PREWHERE is applied before FINAL, so FINAL
+-- merges only the rows of the window, and the result is the same before and after such a merge within the window.
+-- A streaming merge keeps no keys in memory (LIMIT 1 BY took 500 MB for 3 million).
 {% import '_macros.sql' as sql %}
 SELECT
     toValidUTF8(t.exchange) AS exchange,

@@ -1,5 +1,5 @@
 -- cold.dlq_trades: the dead letters of dlq_trades_log that were refused in a window, each message and reason once.
--- PREWHERE is applied before FINAL: the window's own rows only are merged.
+-- PREWHERE is applied before FINAL, so FINAL merges only the rows of the window.
 {% import '_macros.sql' as sql %}
 SELECT
     toValidUTF8(toString(t.reason)) AS reason,

@@ -1,5 +1,5 @@
 -- cold.duplicate_trades: the rows of duplicate_trades that were seen in a window, each raw message once.
--- PREWHERE is applied before FINAL: the window's own rows only are merged.
+-- PREWHERE is applied before FINAL, so FINAL merges only the rows of the window.
 {% import '_macros.sql' as sql %}
 SELECT
     toString(t.exchange) AS exchange,

@@ -1,5 +1,5 @@
--- cold.<series>_landing: the answers that came in a window. A field without a text is left out of `rows`, so that one
--- that is declared later changes no row.
+-- cold.<series>_landing: the answers that came in a window. Empty fields are left out of `rows`, so a field that is
+-- declared later changes no row.
 SELECT
     toValidUTF8(t.answer_id) AS answer_id,
     toValidUTF8(toString(t.provider)) AS provider,

@@ -1,6 +1,6 @@
--- cold.<series>_snapshots, cold.series_dead_letters: the versions of rows, or the letters, whose answers came in a window,
--- each once. Only copies of one row merge: answer_id, of which received_at is a part, is in the sorting key. Staging, which
--- has the rows of the snapshots, does not merge copies.
+-- cold.<series>_snapshots, cold.series_dead_letters: the row versions, or the dead letters, whose answers came in a window,
+-- each once. FINAL merges only copies of one row, since answer_id, a digest that includes received_at, is in the sorting
+-- key. Staging has the rows of the snapshots and does not merge copies, so DISTINCT removes them.
 {% macro cold(name, type, is_optional) -%}
 {%- set column = 't.' ~ (name | name) -%}
 {%- if type == 'string' -%}
