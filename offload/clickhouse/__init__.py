@@ -1,1 +1,1 @@
-"""The hot tier: client, SQL templates, checksums, and where ClickHouse reads the warehouse. May import `tables`."""
+"""The hot tier: client, SQL templates, checksums, and how ClickHouse reads the warehouse. May import `tables`."""

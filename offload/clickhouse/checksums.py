@@ -20,16 +20,17 @@ FILES_A_QUERY = 500
 Group = tuple[str, str]
 # (exchange, symbol) -> rows, checksum modulo 2^64
 Checksums = dict[Group, tuple[int, int]]
-# Hot SELECT -> names and types of its columns
+# Text of a hot SELECT -> names and types of its columns
 KnownTypes = dict[str, list[tuple[str, str]]]
 
 
 def checksums_of(
     hot: HotStore, cold: ColdTable, source: str, span: Parameters, merge_key: str = "", *, exact: bool = False
 ) -> Checksums:
-    """Row counts and checksums by (exchange, symbol) of `source`, SQL with the columns of `cold`; "" for what it lacks.
+    """Row counts and checksums of `source` by (exchange, symbol); "" if `cold` lacks the column.
 
-    With `merge_key` only the latest of the rows with one key counts. With `exact` unsettled columns count too.
+    `source`: SQL with the columns of `cold`. `span`: its parameters. With `merge_key` only the latest of the rows with
+    one key counts. With `exact` unsettled columns count too.
 
     Raises:
         HotStoreError: ClickHouse failed.
@@ -62,7 +63,7 @@ def cold_sources(
 ) -> list[str]:
     """SQL that reads files of `table` with the types of the hot `select`; one query for each `FILES_A_QUERY` files.
 
-    `known`: the types that were asked for already, of a caller that has many slices of a table.
+    `known`: keeps the types between calls, for a caller that reads many slices of a table.
 
     Raises:
         WarehouseError: ClickHouse cannot read this kind of warehouse.
@@ -85,7 +86,7 @@ def cold_sources(
 
 
 def earlier_values(table: Table, names: Sequence[str]) -> dict[str, str]:
-    """Those of `names` for which files from before the column mean another value (SQL) than the type's default."""
+    """The value (SQL) in files without the column, for those of `names` where it is not the type's default."""
     later = BY_NAME[table.name()[-1]].later
     return {name: repr(later[name]) for name in names if later.get(name)}
 
@@ -100,17 +101,18 @@ def file_arguments(table: Table, paths: Sequence[str], types: str) -> list[str]:
     base = server_path(table, root)
     if any(unreadable(path.removeprefix(root)) for path in paths):
         raise WarehouseError(f"ClickHouse cannot read a file below {root} whose name has one of {' '.join(UNREADABLE)}")
-    found = []
-    for some in _pieces(sorted(path.removeprefix(root) for path in paths)):
-        chosen = some[0] if len(some) == 1 else "{" + ",".join(some) + "}"
-        found.append(f"{quote_string(base + chosen)}, 'Parquet', {quote_string(types)}")
-    return found
+    arguments = []
+    for names in _pieces(sorted(path.removeprefix(root) for path in paths)):
+        pattern = names[0] if len(names) == 1 else "{" + ",".join(names) + "}"
+        arguments.append(f"{quote_string(base + pattern)}, 'Parquet', {quote_string(types)}")
+    return arguments
 
 
 def merge_key(hot: HotStore, cold: ColdTable) -> str:
     """The hot table's sorting key, by which rows merge, as SQL over hot or cold rows.
 
-    The key contains published_at. It has ms in the hot table and µs in the cold one, and is bounded in both.
+    The key contains published_at, which has ms in the hot table and µs in the cold one. The SQL brings both to one
+    form.
     """
     key = str(hot.rows(render("sorting_key.sql"), {"hot": cold.hot})[0]["sorting_key"])
     return key.replace("published_at", render("kafka_time.sql", column="published_at"))

@@ -1,9 +1,9 @@
 """The offload's ClickHouse client: small results as rows, large ones as a stream of Parquet bytes.
 
-Everything goes over HTTP, so that the same code works with a remote server and a bucket, and with the embedded node and
-a folder. The server needs no right to write to the warehouse, and only the offload needs its credentials. `INSERT INTO
-FUNCTION file()` is not used: a server confines it to its own folder. Nor is it faster: measured on two cores with 3
-million Silver-like rows, both ways write 3.8 million rows/s.
+All requests use HTTP, so the same code works with a remote server and a bucket, and with the embedded node and a
+folder. The server needs no right to write to the warehouse, and only the offload needs credentials for it. `INSERT INTO
+FUNCTION file()` would not do: a server confines it to its own folder. It is not faster either: on two cores, with 3
+million rows like those of Silver, both ways write 3.8 million rows/s.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _INSERT_SETTINGS: dict[str, Any] = {
 
 
 class HotStore(Protocol):
-    """What the offload asks of ClickHouse."""
+    """The ClickHouse operations that the offload uses."""
 
     def rows(self, sql: str, parameters: Parameters) -> list[dict[str, Any]]:
         """The result of a statement, one mapping for each row. Raises HotStoreError."""
@@ -66,7 +66,7 @@ class HotStore(Protocol):
     def parquet(self, sql: str, parameters: Parameters) -> Iterator[Iterator[bytes]]:
         """The result as the bytes of one Parquet file, in chunks. Raises HotStoreError.
 
-        After an error half-way the file may just end early: check its footer.
+        After an error half-way the file may end early without an exception, so check its footer.
         """
         ...
 
@@ -131,9 +131,9 @@ class ClickHouseHttp:
 
 
 def server_side(sql: str, parameters: Parameters) -> dict[str, Any] | None:
-    """Those of the parameters that `sql` names as `{name:Type}`, which the server fills in.
+    """The parameters that `sql` names as `{name:Type}`; the server fills them in. None if there are none.
 
-    With any other parameter clickhouse-connect would format the text itself, and a path in it may have a per-cent sign.
+    If others were passed, clickhouse-connect would format the text itself and fail at a per-cent sign, as in a path.
     """
     return {name: value for name, value in parameters.items() if f"{{{name}:" in sql} or None
 

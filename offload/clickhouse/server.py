@@ -1,4 +1,4 @@
-"""What a ClickHouse server says of itself and of its tables: its clock, partitions, arrival hours."""
+"""Queries about a ClickHouse server and its tables: clock, partitions, arrival hours."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ def arrival_hours(hot: HotStore, tables: Collection[ColdTable], from_us: int, to
     Raises:
         HotStoreError: ClickHouse failed.
     """
-    found: dict[str, dict[int, int]] = {cold.hot: {} for cold in tables}
+    hours: dict[str, dict[int, int]] = {cold.hot: {} for cold in tables}
     for row in hot.rows(render("arrival_hours.sql", tables=tables), {"from_us": from_us, "to_us": to_us}):
-        found[row["hot_table"]][int(row["hour_us"])] = int(row["hot_rows"])
-    return found
+        hours[row["hot_table"]][int(row["hour_us"])] = int(row["hot_rows"])
+    return hours
 
 
 def partition_rows(hot: HotStore, tables: Collection[str]) -> dict[str, dict[str, int]]:
-    """By hot table, the ids of its partitions that have rows, and how many rows each has.
+    """The partitions of hot tables that have rows: by table, partition id -> rows.
 
     Raises:
         HotStoreError: ClickHouse failed.
     """
-    found: dict[str, dict[str, int]] = {table: {} for table in tables}
+    rows: dict[str, dict[str, int]] = {table: {} for table in tables}
     for row in hot.rows(render("hot_partitions.sql"), {"tables": list(tables)}):
-        found[row["table"]][row["partition_id"]] = int(row["part_rows"])
-    return found
+        rows[row["table"]][row["partition_id"]] = int(row["part_rows"])
+    return rows
 
 
 def partition_of(hot: HotStore, table: str, part: Slice, prefix: str = "") -> str:
-    """The id of the hot partition that holds the start of `part`, or "" where it has no rows.
+    """The id of the hot partition that holds the start of `part`, or "" if there is none with rows.
 
     Only partitions whose ids begin with `prefix` count.
 

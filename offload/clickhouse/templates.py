@@ -1,4 +1,4 @@
-"""Renders the SQL files of the cold tier: Jinja fills in identifiers, ClickHouse the values (query parameters)."""
+"""Renders the SQL files of the cold tier. Jinja fills in identifiers; ClickHouse fills in values (query parameters)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from schemas.kinds import COUNTED
 
 _OFFLOAD = Path(__file__).parents[1]
 _ENVIRONMENT = Environment(
-    # Each folder has its SQL beside it. The migrations' macros define times and candles for both.
+    # Each folder has its own `sql` folder. The macros of the migrations define times and candles for all of them.
     loader=FileSystemLoader([*sorted(_OFFLOAD.glob("**/sql")), MIGRATIONS_FOLDER]),
     undefined=StrictUndefined,
     trim_blocks=True,
-    autoescape=False,  # noqa: S701 - SQL, and only constants of ours are rendered
+    autoescape=False,  # noqa: S701 - the output is SQL, and all variables are constants or quoted
 )
 _ENVIRONMENT.filters |= {"literal": quote_string, "name": quote_name}
 _ENVIRONMENT.globals["counted_kinds"] = COUNTED

@@ -1,4 +1,4 @@
-"""Both tiers, opened once for everything that a command or a run of the service does."""
+"""Both tiers, opened once in each command or job of the service."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from offload.tables.catalog import ColdTier
 
 @dataclass(frozen=True)
 class Tiers:
-    """The hot tables in ClickHouse and the cold ones in Iceberg; for one thread, as the connection to ClickHouse is."""
+    """The hot tables in ClickHouse and the cold tables in Iceberg. For one thread, as the connection is."""
 
     settings: Settings
     hot: HotStore

@@ -1,7 +1,7 @@
-"""Commits one snapshot that replaces some slices of a cold table, and removes the files that dead attempts left.
+"""Commits one snapshot that replaces slices of a cold table, and removes the files of failed attempts.
 
-Two offloaders of one slice cannot both succeed: the commit names the slice as its conflict predicate, so the second one
-fails validation. Offloaders of different slices do not conflict; pyiceberg repeats the commit that came second.
+Of two offloaders of one slice only one can succeed. The commit names the slice as its conflict predicate, so the second
+commit fails validation. Offloaders of different slices do not conflict: pyiceberg repeats the second commit.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Replacement:
 
 
 def new_attempt() -> str:
-    """A name for one attempt at some slices; the names of its files begin with it."""
+    """The name of a new attempt at slices; the names of its files begin with it."""
     return uuid4().hex
 
 
@@ -41,15 +41,15 @@ def files_of(table: Table, cold: ColdTable, part: Slice) -> list[DataFile]:
     """The live files of a slice in the table's current snapshot.
 
     Raises:
-        WarehouseError: a file holds rows of several slices: `offload.files.replace.separate_hours` first.
+        WarehouseError: a file holds rows of several slices; call `offload.files.replace.separate_hours` first.
     """
     folder = slice_folder(table, part)
-    found = [task.file for task in table.scan(row_filter=part.predicate(cold)).plan_files()]
-    for file in found:
+    files = [task.file for task in table.scan(row_filter=part.predicate(cold)).plan_files()]
+    for file in files:
         if not file.file_path.startswith(f"{folder}/"):
             message = f"{file.file_path} holds rows of {part.id} and of other slices. Nothing was replaced: run again."
             raise WarehouseError(message)
-    return found
+    return files
 
 
 def replace_slices(
@@ -61,8 +61,8 @@ def replace_slices(
 ) -> Table:
     """Commit `replacements` in one overwrite snapshot and return the table after it.
 
-    `table` must have been loaded before the first file of the attempt was written. Otherwise the commit of another
-    offloader in between is no conflict. Where there are no files, only properties are committed.
+    Load `table` before the first file of the attempt is written. Otherwise the commit of another offloader in between
+    is no conflict. Without old and new files only properties are committed.
 
     Raises:
         CommitConflictError: another offloader replaced one of the slices; load the table and export again.
@@ -90,33 +90,33 @@ def replace_slices(
 
 
 def attempt_landed(table: Table, attempt: str) -> bool:
-    """Whether the table has the commit of `attempt`; load the table again before you ask."""
+    """Whether the table has the commit of `attempt`; load the table again before the call."""
     return attempt in _committed_attempts(table)
 
 
 def files_of_other_attempts(table: Table, parts: Sequence[Slice], attempt: str) -> list[str]:
-    """Files of other attempts at these slices; `remove_uncommitted` checks them after the commit of `attempt`.
+    """Files of other attempts at these slices, for `remove_uncommitted` after the commit of `attempt`.
 
-    Files whose names say which process wrote them are left out: a merge or a re-derivation that is still running may
+    Files whose names have the process that wrote them are left out: a merge or a re-derivation that is still running may
     commit them beside `attempt`. They are removed when that process is dead (`offload.files.data_files`).
     """
-    found = []
+    others = []
     for part in parts:
         files = list_files(table, slice_folder(table, part), recursive=False)
-        found += [path for path, _ in files if _attempt_of(path) != attempt and not names_process(path)]
-    return found
+        others += [path for path, _ in files if _attempt_of(path) != attempt and not names_process(path)]
+    return others
 
 
 def remove_uncommitted(table: Table, candidates: Sequence[str]) -> list[str]:
     """Delete the candidates that no snapshot names; returns their paths.
 
-    An offloader of the same slice that is still running loses nothing: its files were listed before our commit, so it
-    loaded the table before our commit, and its own commit can only fail.
+    This is safe while another offloader of the same slice runs. Its files were listed before our commit, so it loaded
+    the table before our commit, and its own commit must fail.
     """
     committed = _committed_attempts(table)
     dead = [path for path in candidates if _attempt_of(path) not in committed]
     if dead:
-        # The snapshot that added a file may have expired while a pinned one still names the file.
+        # The snapshot that added a file may have expired while a pinned snapshot still names the file.
         named = referenced_files(table)
         dead = [path for path in dead if path not in named]
     for path in dead:

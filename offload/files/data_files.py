@@ -1,8 +1,8 @@
-"""Files of the warehouse: which there are, which a snapshot names, which a dead process left, and their removal.
+"""Lists the files of the warehouse, and removes those that a dead process left and no snapshot names.
 
-The offload of a slice removes the files that dead attempts at that slice left (`offload.files.commit`). A merged file
-or a re-derived one belongs to no slice that is sure to be committed again. So its name says which process wrote it, and
-it is removed once that process is gone.
+The offload of a slice removes the files of failed attempts at that slice (`offload.files.commit`). No later offload
+need touch the slices of a merged or re-derived file. So the name of such a file has the process that wrote it, and the
+file is removed when that process is gone.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from pyiceberg.table import Table
 
 from offload.errors import WarehouseError
 
-# A merge commits within half of this time or not at all. So an older merged file that no snapshot names is abandoned.
+# A merge commits within half of this time or not at all. So an older merged file that no snapshot names is an orphan.
 LEASE_SECONDS = 6 * 3600.0
 _START_TOLERANCE_S = 2.0
 _PARTS = 4
 
 
 def list_files(table: Table, folder: str, *, recursive: bool = True) -> Iterator[tuple[str, FileInfo]]:
-    """The files of a folder of the table and the store's information on each; none if there is no such folder.
+    """The files of a folder of the table, each with its size and time; none if there is no such folder.
 
     Raises:
         WarehouseError: the table's file access cannot list files.
@@ -68,15 +68,18 @@ def referenced_files(table: Table) -> set[str]:
 
 
 def process_attempt() -> str:
-    """A name for one attempt: unique, then this process's machine, number and start (s). Its files begin with it."""
+    """The name of a new attempt; the names of its files begin with it.
+
+    It has a unique part, then machine, process id and start (s since the epoch) of this process.
+    """
     return f"{uuid4().hex}.{_machine()}.{os.getpid()}.{psutil.Process().create_time():.0f}"
 
 
 def remove_abandoned(table: Table, folder: str, lease_seconds: float | None = None) -> list[str]:
     """Delete files below a folder that dead processes of this machine wrote and no snapshot names; returns their paths.
 
-    `lease_seconds`: older files that no snapshot names are deleted too, whoever wrote them. `table` is refreshed where
-    there is such a file.
+    `lease_seconds`: older files that no snapshot names are deleted too, whichever process wrote them. `table` is
+    refreshed if there is a candidate.
 
     Raises:
         WarehouseError: see `list_files`.
@@ -89,7 +92,7 @@ def remove_abandoned(table: Table, folder: str, lease_seconds: float | None = No
     ]
     if not candidates:
         return []
-    # The table is loaded after the process was found dead: it commits nothing any more.
+    # Load the table now: a process that was found dead before makes no further commit.
     named = referenced_files(table.refresh())
     dead = [path for path in candidates if path not in named]
     for path in dead:
@@ -98,7 +101,7 @@ def remove_abandoned(table: Table, folder: str, lease_seconds: float | None = No
 
 
 def names_process(path: str) -> bool:
-    """Whether the file's name says which process wrote it, as `process_attempt` does."""
+    """Whether the file's name has the process that wrote it (`process_attempt`)."""
     return len(_owner(path)) == _PARTS
 
 
@@ -107,7 +110,7 @@ def _owner(path: str) -> list[str]:
 
 
 def _is_dead(path: str) -> bool:
-    """Whether the file was written by a process of this machine that no longer runs, as its name says."""
+    """Whether the file's name has a process of this machine that no longer runs."""
     owner = _owner(path)
     if len(owner) != _PARTS or owner[1] != _machine():
         return False
@@ -120,12 +123,12 @@ def _is_dead(path: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _machine() -> str:
-    """What process numbers are relative to: this host, its boot, its PID namespace."""
+    """A digest of host, boot and PID namespace. A process id is unique only within these."""
     parts = [socket.gethostname()]
     for source in (Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")):
         try:
             parts.append(str(source.readlink()) if source.is_symlink() else source.read_text(encoding="ascii").strip())
         except OSError:
-            # Not Linux: a value that never comes again, so that no process counts as dead too early.
+            # Not Linux. A value that never repeats, so that no running process counts as dead.
             parts.append(uuid4().hex)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]

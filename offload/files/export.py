@@ -1,8 +1,8 @@
-"""Writes the hot rows of one slice as Parquet files of the warehouse; a failed attempt leaves none behind.
+"""Writes the hot rows of one slice as Parquet files of the warehouse; a failed attempt leaves no file.
 
 A partition of a slice is one file, or several of about the target size. ClickHouse writes the result of a query as one
-file, so a large partition is divided into several queries: by time of arrival, or, where the hot table merges rows, by
-a hash of the sorting key, so that rows which merge are in one file.
+file, so a large partition is divided into several queries: by time of arrival or, if the hot table merges rows, by a
+hash of the sorting key, so that rows that merge are in one file.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from offload.tables.cold_tables import BY_NAME, ColdTable
 from offload.tables.slices import Slice
 
 PARQUET_MAGIC = b"PAR1"
-# Files should have 128 to 512 MB. A partition that is divided into files of at most this size has none below half of
-# it.
+# Files should have 128 to 512 MB. A partition divided into files of at most this size has no file below half of it.
 TARGET_FILE_BYTES = 268_435_456
 
 
@@ -58,8 +57,8 @@ def slice_folder(table: Table, part: Slice) -> str:
 def select_of(cold: ColdTable, *, partition: bool, hot: str = "", event_day: bool = False, pieces: bool = False) -> str:
     """The SELECT that turns the hot rows of a slice into rows of `cold`, of one partition or of all.
 
-    `hot`: another table or view with the columns of the hot one. `event_day`: adds a span of event time. `pieces`: one
-    of several pieces of a table that merges.
+    `hot`: another table or view with the columns of the hot one. `event_day`: also limits event time. `pieces`: selects
+    one of several pieces of a table that merges.
     """
     return render(
         cold.select,
@@ -85,7 +84,7 @@ def export_slice(
     attempt: str,
     file_bytes: int = TARGET_FILE_BYTES,
 ) -> Export:
-    """Write the files of a slice, each of at most about `file_bytes`; if that fails, none of them stays.
+    """Write the files of a slice, each of at most about `file_bytes`; if that fails, no file stays.
 
     Raises:
         HotStoreError: ClickHouse failed.
@@ -119,7 +118,7 @@ def export_slice(
 
 
 def export_query(hot: HotStore, table: Table, part: Slice, sql: str, parameters: Parameters, attempt: str) -> Export:
-    """Write the rows of a query as the one file of a slice; if that fails, it does not stay.
+    """Write the rows of a query as the only file of a slice; if that fails, no file stays.
 
     Raises:
         OffloadError: as `export_slice`.
@@ -152,7 +151,7 @@ def _partitions(hot: HotStore, cold: ColdTable, part: Slice) -> list[dict[str, A
 
 
 def _row_bytes(table: Table, cold: ColdTable) -> float:
-    """Bytes of a row, on average over the table's files; as declared where it has none."""
+    """Average bytes of a row in the table's files; the declared estimate if there are none."""
     snapshot = table.current_snapshot()
     totals = snapshot.summary if snapshot and snapshot.summary else {}
     rows, size = int(totals.get("total-records") or 0), int(totals.get("total-files-size") or 0)
@@ -180,7 +179,7 @@ def write_query(hot: HotStore, table: Table, sql: str, parameters: Parameters, p
 
     Raises:
         HotStoreError: ClickHouse failed.
-        BrokenExportError: the file does not fit the cold table; it may exist.
+        BrokenExportError: the file does not fit the cold table; the file may exist.
         CommitConflictError: another offloader removed the file.
     """
     row_group_bytes = BY_NAME[table.name()[-1]].row_group_bytes
@@ -191,14 +190,14 @@ def write_query(hot: HotStore, table: Table, sql: str, parameters: Parameters, p
             output.write(chunk)
             tail = (tail + chunk)[-4096:]
     if not tail.endswith(PARQUET_MAGIC):
-        said = tail[-600:].decode("utf-8", "replace")
+        end = tail[-600:].decode("utf-8", "replace")
         raise BrokenExportError(
-            f"The Parquet stream for {path} ended early: run again. ClickHouse's last output: …{said}"
+            f"The Parquet stream for {path} ended early: run again. ClickHouse's last output: …{end}"
         )
     try:
         return parquet_file_to_data_file(table.io, table.metadata, path)
     except FileNotFoundError as error:
-        # Only an offloader that committed this slice meanwhile removes the file; our commit would fail.
+        # Only an offloader that has committed this slice meanwhile removes the file, and our commit would fail.
         raise CommitConflictError(f"Another offloader committed the slice of {path} first: run again.") from error
     except (pa.ArrowException, ValueError) as error:
         message = f"{path} does not fit its cold table: {error}. Check the hot table's columns: `medallion ddl status`."

@@ -1,7 +1,7 @@
-"""Replaces files of a cold table by others with the same rows: merges small files, and separates merged hours again.
+"""Replaces files of a cold table by files with the same rows: merges small files, and separates merged hours again.
 
 A merged file holds several hours. Before an hour is replaced (by a run that found more rows, or by a re-derivation),
-`separate_hours` puts its rows into files of their own. Everything else works on the folders of slices.
+`separate_hours` puts its rows into files of their own. All other code works on the folders of slices.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def replace_files(
 ) -> list[DataFile]:
     """Write the rows of `old` to `targets`, check that they are the same rows, and commit the replacement.
 
-    The spans of the targets must cover all arrivals in `old`. If anything fails, nothing is committed and no file
-    stays.
+    The spans of the targets must cover all arrivals in `old`. `why`: the reason in the snapshot's summary. Returns the
+    new files. After an error nothing is committed and no new file stays.
 
     Raises:
         BrokenExportError: the new files hold other rows than the old ones.
@@ -106,7 +106,7 @@ def separate_hours(
 ) -> Table:
     """Put the rows of `hours` into files of their own; returns the table. Readers see the same rows.
 
-    `within`: files without any of these rows stay.
+    `within`: only files that have such rows are separated.
 
     Raises:
         OffloadError: as `replace_files`.
@@ -117,9 +117,9 @@ def separate_hours(
         return table
     span = Slice(wanted[0].from_us, wanted[-1].to_us).predicate(cold)
     files = [task.file for task in table.scan(row_filter=And(span, within)).plan_files()]
-    found = [file for file in files if file.file_path.startswith(f"{compacted_folder(table)}/")]
+    merged = [file for file in files if file.file_path.startswith(f"{compacted_folder(table)}/")]
     is_cut = False
-    for file in found:
+    for file in merged:
         low, high = arrival_bounds(table, cold, file)
         targets = _targets(table, low, high + 1, wanted)
         if any(target.folder != compacted_folder(table) for target in targets):
@@ -138,7 +138,7 @@ def remove_abandoned_merges(table: Table) -> list[str]:
 
 
 def _require_in_time(table: Table, began: float) -> None:
-    """Refuse a commit that comes so late that `remove_abandoned_merges` may have removed its files."""
+    """Refuse a late commit, whose files `remove_abandoned_merges` may have removed."""
     if time.monotonic() - began > LEASE_SECONDS / 2:
         raise CommitConflictError(f"Merging files of {table.name()} took too long: nothing was committed.")
 
@@ -149,7 +149,7 @@ def _remove_all(table: Table, paths: Sequence[str]) -> None:
 
 
 def _targets(table: Table, from_us: int, to_us: int, hours: Sequence[Slice]) -> list[TargetFile]:
-    """Targets for [from_us, to_us): one for each of the hours (sorted), and merged files between them."""
+    """Targets for [from_us, to_us): one for each of `hours` (sorted), and merged files for the time between them."""
     targets, at = [], from_us
     for part in hours:
         if part.to_us <= from_us or part.from_us >= to_us:
@@ -185,11 +185,11 @@ def _require_same_rows(
 
 
 def _checksums(hot: HotStore, table: Table, cold: ColdTable, files: Sequence[DataFile]) -> Checksums:
-    found: Checksums = {}
+    total: Checksums = {}
     span = _span(0, 0)
     for source in _sources(hot, table, cold, files, span):
-        add_checksums(found, checksums_of(hot, cold, source, span, exact=True))
-    return found
+        add_checksums(total, checksums_of(hot, cold, source, span, exact=True))
+    return total
 
 
 def _sources(
@@ -203,7 +203,7 @@ def _span(from_us: int, to_us: int) -> dict[str, str | int]:
 
 
 def _commit(table: Table, attempt: str, old: Sequence[DataFile], new: Sequence[DataFile], why: str) -> None:
-    """Commit one snapshot; it fails if an old file is gone, whatever else was committed meanwhile."""
+    """Commit one snapshot; the commit fails if an old file is gone. Other commits meanwhile are no conflict."""
     summary = {SUMMARY_ATTEMPT: attempt, SUMMARY_REASON: why}
     try:
         with (
@@ -218,7 +218,7 @@ def _commit(table: Table, attempt: str, old: Sequence[DataFile], new: Sequence[D
         message = f"Another offloader replaced files of {table.name()} meanwhile: {error}. Run the same command again."
         raise CommitConflictError(message) from error
     except Exception:
-        # The catalog may have taken the commit although its answer was lost. If it has not, the files stay until
-        # `remove_abandoned_merges`: to delete them here could break a commit that lands late.
+        # The catalog may have accepted the commit although its answer was lost. If it has not, the files stay until
+        # `remove_abandoned_merges`, since the catalog may still accept the commit later.
         if not attempt_landed(table.refresh(), attempt):
             raise

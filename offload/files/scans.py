@@ -21,7 +21,7 @@ from pyiceberg.table import FileScanTask, Table
 from offload.errors import WarehouseError
 from offload.tables.cold_tables import BY_NAME
 
-# Two pieces are refined at a time, and several copies of each are in memory. Smaller pieces need more calls.
+# Two pieces are in work at a time, with several copies of each in memory. Smaller pieces would need more calls.
 PIECE_ROWS = 24_576
 # How much of each column is read ahead.
 _BUFFER_BYTES = 1 << 20
@@ -30,7 +30,7 @@ _ALL = ("*",)
 
 @contextmanager
 def lean_arrow() -> Iterator[None]:
-    """Let Arrow allocate with malloc: its own pool keeps about 90 MB when files are read piece by piece."""
+    """Let Arrow allocate with malloc. Its own pool would keep about 90 MB when files are read piece by piece."""
     before = pa.default_memory_pool()
     pa.set_memory_pool(pa.system_memory_pool())
     try:
@@ -41,7 +41,7 @@ def lean_arrow() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
-    """A row group of a cold file. `first_row`: how many rows of the file come before it."""
+    """A row group of a cold file. `first_row`: the number of rows before it in the file."""
 
     task: FileScanTask
     metadata: pq.FileMetaData
@@ -52,7 +52,7 @@ class RowGroup:
 def row_groups(
     table: Table, tasks: Iterable[FileScanTask], wanted: BooleanExpression | None = None
 ) -> Iterator[RowGroup]:
-    """The row groups of these files; with `wanted`, those that may have matching rows.
+    """The row groups of these files; with `wanted`, only those that may have matching rows.
 
     Raises:
         WarehouseError: a file has delete files.
@@ -62,7 +62,7 @@ def row_groups(
         if task.delete_files:
             path = task.file.file_path
             raise WarehouseError(
-                f"{path} has delete files, which we never write: compact it with the tool that wrote them."
+                f"{path} has delete files, which Medallion never writes: compact it with the tool that wrote them."
             )
         with table.io.new_input(task.file.file_path).open() as file:
             metadata = open_parquet(file).metadata
@@ -77,25 +77,27 @@ def row_groups(
 def read_row_group(
     table: Table, group: RowGroup, columns: Sequence[str] = _ALL, wanted: BooleanExpression | None = None
 ) -> Iterator[pa.Table]:
-    """The rows of a row group, with `wanted` the matching ones, with the types of the cold table."""
+    """The rows of a row group with the types of the cold table; with `wanted`, only the matching rows."""
     schema = table.schema().as_arrow()
     names = schema.names if columns == _ALL else list(columns)
-    condition, asked = None, set(names)
+    condition, read = None, set(names)
     if wanted is not None:
         condition = _condition(table, wanted)
         numbers = extract_field_ids(bind(table.schema(), wanted, case_sensitive=True))
-        asked |= {table.schema().find_column_name(number) for number in numbers}
+        read |= {table.schema().find_column_name(number) for number in numbers}
     later = BY_NAME[table.name()[-1]].later
     with table.io.new_input(group.task.file.file_path).open() as file:
         content = open_parquet(file, group.metadata)
-        there = [name for name in schema.names if name in asked and name in content.schema_arrow.names]
-        for batch in content.iter_batches(PIECE_ROWS, row_groups=[group.group], columns=there):
-            fields = {name: schema.field(name).type for name in schema.names if name in asked}
-            found = [
-                batch[name].cast(kind) if name in there else pa.repeat(pa.scalar(later.get(name), kind), batch.num_rows)
+        present = [name for name in schema.names if name in read and name in content.schema_arrow.names]
+        for batch in content.iter_batches(PIECE_ROWS, row_groups=[group.group], columns=present):
+            fields = {name: schema.field(name).type for name in schema.names if name in read}
+            values = [
+                batch[name].cast(kind)
+                if name in present
+                else pa.repeat(pa.scalar(later.get(name), kind), batch.num_rows)
                 for name, kind in fields.items()
             ]
-            piece = pa.Table.from_arrays(found, names=list(fields))
+            piece = pa.Table.from_arrays(values, names=list(fields))
             yield (piece if condition is None else piece.filter(condition)).select(names)
 
 
@@ -125,7 +127,7 @@ def parquet_rows(paths: Sequence[Path]) -> Iterator[pl.DataFrame]:
 def open_parquet(file: BinaryIO | pa.NativeFile, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
     """Open a file to be read piece by piece. By default Arrow would read a whole row group ahead.
 
-    `metadata`: the file's footer, if it is known.
+    `metadata`: the file's footer; None: it is read.
     """
     return pq.ParquetFile(file, metadata=metadata, pre_buffer=False, buffer_size=_BUFFER_BYTES)
 

@@ -1,7 +1,7 @@
 """The version hint: a file that tells engines without our catalog which metadata of a cold table is current.
 
 `metadata/version-hint.text` holds the name of the current metadata file without its suffix, as ClickHouse and DuckDB
-expect. Without it they read the newest metadata file, which may be that of a failed commit.
+expect. Without the hint they read the newest metadata file, which may belong to a failed commit.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def publish_hints(tier: ColdTier) -> dict[str, Table]:
 
 
 def publish_hint(tier: ColdTier, cold: ColdTable) -> Table:
-    """Write the name of the table's current metadata to the hint, even while others commit; returns the table.
+    """Write the name of the table's current metadata to the hint, also while others commit; returns the table.
 
     Raises:
-        WarehouseError: others keep committing faster than the hint can be written.
+        WarehouseError: other processes commit faster than the hint can be written.
         OSError: the warehouse cannot be written.
     """
     table = tier.load(cold)
@@ -56,7 +56,7 @@ def hint_path(table: Table) -> str:
 
 
 def _write(table: Table) -> bool:
-    """Whether the hint had to be written: it does not name the table's metadata yet."""
+    """Write the hint unless it already names the table's metadata; returns whether it was written."""
     path = hint_path(table)
     name = table.metadata_location.rpartition("/")[2].removesuffix(_SUFFIX).encode()
     hint = table.io.new_input(path)
@@ -66,7 +66,7 @@ def _write(table: Table) -> bool:
                 return False
     location = urlparse(path)
     if location.scheme == "file":
-        # A reader must not find an empty file. An object store replaces an object at once.
+        # A reader must never see an empty file. An object store replaces an object in one step.
         draft = Path(f"{location.path}.{uuid4().hex}")
         draft.write_bytes(name)
         draft.replace(location.path)

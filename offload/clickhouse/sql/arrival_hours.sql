@@ -1,5 +1,5 @@
 -- Hot rows by hour of arrival, of several tables.
--- FINAL where the rows of an hour may be merged before or after the hour is offloaded.
+-- FINAL for tables whose rows may merge before or after their hour is offloaded.
 SELECT hot_table, hour_us, hot_rows
 FROM
 (

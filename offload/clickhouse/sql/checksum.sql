@@ -1,6 +1,6 @@
--- Row counts and an order-independent checksum by exchange and symbol, "" where rows have none. It is modulo 2^64, so
--- checksums of parts add up.
--- The hash of NULL is NULL, which would drop the row from the sum, so a pair takes the place of an optional column.
+-- Row counts and an order-independent checksum by exchange and symbol, "" if the table lacks the column. The checksum is
+-- modulo 2^64, so checksums of parts add up.
+-- The hash of NULL is NULL, and the sum would leave out the row. So an optional column is hashed as two values.
 {% macro hash(left_out) -%}
 cityHash64(
     {%- for column in columns if column not in left_out -%}
@@ -17,7 +17,7 @@ SELECT
 FROM
 (
 {% if merge_key %}
-    -- Of the rows that merge, the latest: the hot table keeps that one.
+    -- Of the rows that merge, the hot table keeps the latest.
     SELECT key_exchange, key_symbol, argMax(row_hash, {{ arrival }}) AS row_hash
     FROM
     (
@@ -30,7 +30,7 @@ FROM
         sipHash128({{ merge_key }}) AS row_key,
 {% endif %}
 {% if unsettled_if %}
-        -- The server chooses which of several equal rows a merge keeps, so their coordinates do not count.
+        -- The server chooses which of several equal rows a merge keeps, so unsettled columns do not count.
         if({{ unsettled_if }}, {{ hash(unsettled) }}, {{ hash([]) }}) AS row_hash
 {% else %}
         {{ hash([]) }} AS row_hash
@@ -45,6 +45,6 @@ FROM
 {% endif %}
 )
 GROUP BY key_exchange, key_symbol
--- Without rows, names that are constants would make a group of none.
+-- Without rows, constant names would make one empty group.
 HAVING row_count > 0
 ORDER BY key_exchange, key_symbol

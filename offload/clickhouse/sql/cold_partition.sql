@@ -1,4 +1,4 @@
--- Cold rows of one hot partition that arrived in the hours of which the partition still has rows.
+-- Cold rows of one hot partition, only of the arrival hours of which the partition still has rows.
 SELECT *
 FROM
 (

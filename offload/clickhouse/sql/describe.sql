@@ -1,4 +1,4 @@
--- Column types of a hot SELECT: the types that cold files are read with.
+-- Column types of a hot SELECT. Cold files are read with the same types.
 DESCRIBE
 (
 {{ select }}

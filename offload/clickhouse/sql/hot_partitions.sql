@@ -1,4 +1,4 @@
--- The partitions of some hot tables that have rows. Moved and dropped partitions leave empty parts for a while.
+-- The partitions of hot tables that have rows. Moved and dropped partitions leave empty parts for a while.
 SELECT table, partition_id, toInt64(sum(rows)) AS part_rows
 FROM system.parts
 WHERE database = currentDatabase() AND table IN {tables:Array(String)} AND active

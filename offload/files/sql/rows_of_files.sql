@@ -1,4 +1,4 @@
--- Rows from some files of a cold table that arrived in a span, in the table's order.
+-- Rows of files of a cold table that arrived in a span, in the table's order.
 SELECT *
 FROM
 (
