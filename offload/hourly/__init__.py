@@ -1,1 +1,1 @@
-"""What one offload run does to each layer, and how far the cold tables are. May import `files` and below."""
+"""What one offload run does to each layer, and the progress of the cold tables. May import `files` and below."""

@@ -1,4 +1,4 @@
-"""Offloads the layers that are sliced by arrival hour: all but Gold."""
+"""Offloads the layers that are sliced by arrival hour, which are all layers but Gold."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from offload.tables.slices import Slice, hour
 
 
 def offload_hours(context: OffloadContext, cold: ColdTable) -> list[SliceReport]:
-    """Bring one cold table up to date with every arrival hour of the run.
+    """Offload every arrival hour of the run to one cold table, where it is due (`is_due`); returns a report for each.
 
     Raises:
         OffloadError: as `offload.run.run`.
@@ -25,7 +25,7 @@ def offload_hours(context: OffloadContext, cold: ColdTable) -> list[SliceReport]
 
 
 def is_due(record: SliceRecord | None, hot_rows: int, *, again: bool) -> bool:
-    """Whether an hour must be exported: it never was, was still open, has more rows now, or `again` is set."""
+    """Whether an hour must be exported: it never was, it was open then, it has more rows now, or `again` is set."""
     return record is None or again or not record.final or hot_rows > record.measure
 
 

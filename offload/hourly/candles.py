@@ -1,7 +1,8 @@
-"""Offloads the candles: the partitions that new Silver rows touch, each exported whole, all in one commit.
+"""Offloads candles: exports each partition that new Silver rows touch as a whole, all in one commit.
 
-A partition whose hot candles are incomplete (the gate dropped it, then a trade came) is built from cold Silver instead:
-see `offload.hourly.late_candles`. Partitions that version 0.1 exported lack the volume by side and are exported again.
+The hot candles of a partition are incomplete if a trade came after the gate had dropped it. Its candles are then
+computed from cold Silver (`offload.hourly.late_candles`). Partitions that version 0.1 exported lack the volume by side
+and are exported again.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ from offload.tables.slice_records import (
 from offload.tables.slices import DAY_US, Slice, gold_slices, hour, parse_gold_id
 
 _SILVER = BY_NAME["silver_trades"]
-# Slices of version 0.1 that are exported again in one commit.
+# How many slices of version 0.1 are exported again in one commit.
 _OLD_SLICES = 100
 
 
 def offload_gold(context: OffloadContext, cold: ColdTable) -> list[SliceReport]:
-    """Bring one time frame up to date with the run's Silver rows, and all its slices with this version's columns.
+    """Offload one time frame: the candles of the run's Silver rows, and slices that lack columns of this version.
 
     Raises:
         OffloadError: as `offload.run.run`.
@@ -60,16 +61,16 @@ def _follow_silver(context: OffloadContext, cold: ColdTable) -> list[SliceReport
     table = context.load(cold)
     hours = context.arrival_hours[_SILVER.hot]
     followed = read_silver_windows(table.properties)
-    taken = {name: record.measure for name, record in read_ledger(context.load(_SILVER).properties).items()}
+    measures = {name: record.measure for name, record in read_ledger(context.load(_SILVER).properties).items()}
 
-    def is_news(name: str, rows: int) -> bool:
-        """More rows than Gold contains; or as many as cold Silver has after a re-derivation removed some."""
+    def is_due(name: str, rows: int) -> bool:
+        """Whether an hour has more rows than Gold contains, or as many as cold Silver after a re-derivation."""
         known = followed.get(name, 0)
-        return context.again or rows > known or rows == taken.get(name, known) != known
+        return context.again or rows > known or rows == measures.get(name, known) != known
 
-    news = {start: rows for start, rows in hours.items() if is_news(hour(start).id, rows)}
-    gold = _GoldAttempt(context, cold, table, read_ledger(table.properties), context.touched_days(news.keys()))
-    gold.run_and_commit(news, gold.export)
+    due_hours = {start: rows for start, rows in hours.items() if is_due(hour(start).id, rows)}
+    gold = _GoldAttempt(context, cold, table, read_ledger(table.properties), context.touched_days(due_hours.keys()))
+    gold.run_and_commit(due_hours, gold.export)
     return gold.reports
 
 
@@ -77,7 +78,7 @@ def _follow_silver(context: OffloadContext, cold: ColdTable) -> list[SliceReport
 class _GoldAttempt:
     """One attempt at a time frame. `touched_days`: (exchange, day in µs) of the new Silver rows.
 
-    `records`: slices that only became final. `postponed`: arrival hours that the next run must look at again.
+    `records`: new records of slices whose candles stay. `postponed`: arrival hours that stay due for the next run.
     """
 
     context: OffloadContext
@@ -91,8 +92,8 @@ class _GoldAttempt:
     records: dict[str, SliceRecord] = field(default_factory=dict)
     postponed: frozenset[int] = frozenset()
 
-    def run_and_commit(self, news: Mapping[int, int], export: Callable[[], None]) -> None:
-        """Write files with `export` and commit them. `news`: rows of the arrival hours that Gold contains then."""
+    def run_and_commit(self, hours: Mapping[int, int], export: Callable[[], None]) -> None:
+        """Write files with `export` and commit them. `hours`: arrival hours that Gold then contains, and their rows."""
         try:
             export()
         except BaseException:
@@ -101,13 +102,13 @@ class _GoldAttempt:
             raise
         more = {
             **ledger_properties(self.records),
-            **silver_properties((hour(start).id, rows) for start, rows in news.items() if start not in self.postponed),
+            **silver_properties((hour(start).id, rows) for start, rows in hours.items() if start not in self.postponed),
         }
         if self.replacements or more:
             self.context.commit(self.table, self.cold, self.attempt, self.replacements, more)
 
     def export_again(self, parts: Sequence[Slice]) -> None:
-        """Write the files of slices again from the hot candles or, where these were dropped, from cold Silver."""
+        """Write the files of slices again from the hot candles or, if these were dropped, from cold Silver."""
         now_us = self.context.candles_until_us
         known = {part: self.ledger[part.id] for part in parts}
         until = {part: max(now_us, record.until_us) for part, record in known.items()}
@@ -124,19 +125,17 @@ class _GoldAttempt:
     def export(self) -> None:
         """Write the files of every slice that has to be replaced."""
         until_us = self.context.candles_until_us
-        touched_days = gold_slices(self.cold, self.touched_days)
-        waiting = {parse_gold_id(self.cold, name) for name, record in self.ledger.items() if not record.final}
-        measures = {part: self._measure(part, until_us) for part in sorted(touched_days | waiting)}
-        closed = [part for part in touched_days if self._is_final(part)]
-        # Read after the candles were counted: a trade in between can make them look incomplete, but never complete.
+        touched = gold_slices(self.cold, self.touched_days)
+        not_final = {parse_gold_id(self.cold, name) for name, record in self.ledger.items() if not record.final}
+        measures = {part: self._measure(part, until_us) for part in sorted(touched | not_final)}
+        closed = [part for part in touched if self._is_final(part)]
+        # Read Silver after the candles are counted, so that a trade in between never makes candles look complete.
         silver = self.context.cold_silver() if closed else None
         for part, measure in measures.items():
             known = self.ledger.get(part.id)
             if silver is not None and part in closed and self._is_late(silver, part, measure):
                 self._rebuild(silver, part, known, until_us)
-            elif known is not None and (
-                measure < known.measure or (measure == known.measure and part not in touched_days)
-            ):
+            elif known is not None and (measure < known.measure or (measure == known.measure and part not in touched)):
                 self._report_unchanged(part, known, measure, until_us)
             else:
                 self._replace(part, measure, until_us)
@@ -169,7 +168,7 @@ class _GoldAttempt:
 
     def _rebuild(self, silver: ColdSilver, part: Slice, known: SliceRecord | None, until_us: int) -> None:
         if silver.missing_trades(self.context.hot, part):
-            # The hours of these trades are not in cold Silver yet. The run that offloads them builds the candles.
+            # Cold Silver lacks the hours of these trades. The run that offloads the hours computes the candles.
             self.postponed = silver.incomplete_hours
             self._report_kept(part, known)
             return

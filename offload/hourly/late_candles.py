@@ -1,8 +1,8 @@
-"""Late candles: the hot partition was dropped, and then another trade of it comes.
+"""Late candles: candles to which a trade comes after their hot partition was dropped.
 
 The trade creates the hot partition again, with candles that lack all earlier trades. Such candles must not replace
-those in Iceberg. Instead, the days they belong to are built from all their trades in cold Silver. Whether hot candles
-are complete is found by counting: the trades in them against those in cold Silver and those not offloaded yet.
+those in Iceberg. Instead, the candles of their days are computed from all trades in cold Silver. Hot candles are
+complete if they have as many trades as cold Silver and the hours that are not offloaded yet have together.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CountedTrades = dict[tuple[str, Slice], int]
 class ColdSilver:
     """Cold Silver, and the hot arrival hours (starts, µs) that it does not have, or not completely.
 
-    `counted`: what `count_trades` found before, by metadata file of the table, exchange and period.
+    `counted`: earlier results of `count_trades`, by the table's metadata file and the slice (exchange and period).
     """
 
     table: Table
@@ -44,15 +44,15 @@ class ColdSilver:
 
     @classmethod
     def read(cls, hot: HotStore, table: Table, counted: CountedTrades | None = None) -> ColdSilver:
-        """Read the hot arrival hours. Load `table`, and count the candles it is compared with, before you call this.
+        """Read the hot arrival hours. Load `table` and count the candles that are compared with it before the call.
 
-        `counted` is added to; for a caller that asks for the same periods several times.
+        `counted`: keeps results between calls, for a caller that counts the same periods several times.
         """
         ledger = read_ledger(table.properties)
-        found = arrival_hours(hot, [_SILVER], EARLIEST_US, END_US)[_SILVER.hot]
-        known = {start: ledger.get(hour(start).id) for start in found}
+        hot_rows = arrival_hours(hot, [_SILVER], EARLIEST_US, END_US)[_SILVER.hot]
+        records = {start: ledger.get(hour(start).id) for start in hot_rows}
         incomplete_hours = (
-            start for start, rows in found.items() if (record := known[start]) is None or rows > record.measure
+            start for start, rows in hot_rows.items() if (record := records[start]) is None or rows > record.measure
         )
         return cls(table, frozenset(incomplete_hours), {} if counted is None else counted)
 
@@ -68,7 +68,7 @@ class ColdSilver:
         return self.counted[key]
 
     def _count_trades(self, hot: HotStore, part: Slice) -> int:
-        # A file of Silver is of one exchange and day. In most files each row counts as one trade, so they need not be
+        # A file of Silver has one exchange and day. In most files each row counts as one trade, so only the others are
         # read.
         files = [task.file for task in self.table.scan(row_filter=_rows_of(part, "timestamp")).plan_files()]
         mixed = [file.file_path for file in files if not self._one_trade_a_row(file)]
@@ -78,7 +78,7 @@ class ColdSilver:
         return trades
 
     def _one_trade_a_row(self, file: DataFile) -> bool:
-        """Whether each row is one counted trade, by the file's statistics. Rows from before these columns are."""
+        """Whether each row is one counted trade, by the file's statistics. In files without the columns it is."""
         schema = self.table.schema()
         kind, matches = (schema.find_field(name).field_id for name in ("trade_kind", "match_count"))
         if file.value_counts and not {kind, matches} & file.value_counts.keys():
@@ -89,7 +89,7 @@ class ColdSilver:
         return low == high and from_bytes(TEXT, low) in COUNTED and int(from_bytes(LONG, most)) == 1
 
     def missing_trades(self, hot: HotStore, part: Slice) -> int:
-        """Hot trades of an exchange and period that cold Silver may lack, as candles count them (upper bound)."""
+        """Upper bound on the hot trades of an exchange and period that cold Silver lacks, as candles count them."""
         if not self.incomplete_hours:
             return 0
         hours = [start // SECOND_US for start in sorted(self.incomplete_hours)]
@@ -99,7 +99,7 @@ class ColdSilver:
 def select_rebuilt(
     hot: HotStore, silver: ColdSilver, table: Table, cold: ColdTable, part: Slice, days: Collection[int]
 ) -> tuple[str, Parameters]:
-    """SQL of all candles of a Gold slice; those of `days` (since the epoch) are built from cold Silver.
+    """SQL, with parameters, of all candles of a Gold slice; those of `days` (since the epoch) come from cold Silver.
 
     Raises:
         HotStoreError: ClickHouse failed.
@@ -114,8 +114,8 @@ def are_late_and_confirmed(
 ) -> bool:
     """Whether all candles of `source` (a hot table or view with `trades` trades) are late and correct in Iceberg.
 
-    They are if they lack trades that cold Silver has, every hot trade is offloaded, and the cold candles of their days
-    are exactly those that cold Silver's trades make.
+    That is so if they lack trades that cold Silver has, every hot trade is offloaded, and the cold candles of their
+    days are equal to the candles of cold Silver's trades.
 
     Raises:
         HotStoreError: ClickHouse failed, or cannot read the warehouse.
@@ -123,8 +123,8 @@ def are_late_and_confirmed(
     if trades >= silver.count_trades(hot, part) or silver.missing_trades(hot, part):
         return False
     days = [int(row["day"]) for row in hot.rows(render("candle_days.sql", hot=source), _span(part))]
-    there = _sums(hot, cold, part, _candles_of_days(hot, table, cold, part, days, others=False))
-    return bool(days) and there == _sums(hot, cold, part, _from_silver(hot, silver, cold, part, days))
+    in_iceberg = _sums(hot, cold, part, _candles_of_days(hot, table, cold, part, days, others=False))
+    return bool(days) and in_iceberg == _sums(hot, cold, part, _from_silver(hot, silver, cold, part, days))
 
 
 def _sums(hot: HotStore, cold: ColdTable, part: Slice, sources: list[str]) -> Checksums:
@@ -158,7 +158,7 @@ def _candles_of_days(
 
 
 def _rows_of(part: Slice, column: str) -> BooleanExpression:
-    # pyiceberg accepts plain names and values here; its annotations do not say so.
+    # pyiceberg accepts plain names and values here, although its annotations do not.
     return And(part.between(column), EqualTo("exchange", part.key))  # type: ignore[call-arg, arg-type]
 
 

@@ -1,4 +1,4 @@
-"""How far each cold table is, from its own properties and the hot tier's arrival hours."""
+"""The progress of each cold table, from its properties and the arrival hours of the hot tier."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from offload.tables.slices import GRACE_US, HOUR_US, SECOND_US, hour, instant, p
 class TableStatus(BaseModel):
     """One cold table at its current snapshot.
 
-    `complete_until`: end (UTC) of the last arrival hour that the table has; for Gold, whose Silver rows it contains.
+    `complete_until`: end (UTC) of the last arrival hour that the table has; for Gold, of the last one whose Silver rows
+    it contains.
     `last_slice`: the latest complete slice (an arrival hour; for Gold an exchange and the first day of its partition).
     `pending`: arrival hours that are over and whose rows the table lacks. `lag_seconds`: how long the earliest of them
     has been over; 0 if there is none.

@@ -1,4 +1,4 @@
-"""A copy of the cold tables' watermarks in ClickHouse, for SQL; every run updates it."""
+"""Copies the cold tables' watermarks to ClickHouse, for SQL. Every run updates the copy."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Watermark = tuple[str, int, bool, int]
 
 
 def copy_watermarks(hot: HotStore, tables: Mapping[str, Table]) -> int:
-    """Copy the ledgers of the cold tables (by name) to `offload_watermarks`; returns how many rows it lacked.
+    """Copy the ledgers of the cold tables (by name) to `offload_watermarks`; returns the number of inserted rows.
 
     Raises:
         HotStoreError: ClickHouse failed; the next run copies the rest.
@@ -42,11 +42,11 @@ def copy_watermarks(hot: HotStore, tables: Mapping[str, Table]) -> int:
         copied.setdefault(row["table_name"], {})[row["slice"]] = mark
     lacking: list[dict[str, object]] = []
     for cold in TABLES:
-        ledger, found = read_ledger(tables[cold.name].properties), copied[cold.name]
+        ledger, marks = read_ledger(tables[cold.name].properties), copied[cold.name]
         lacking += [
-            _row(cold, name, record) for name, record in ledger.items() if found.get(name) != _watermark(record)
+            _row(cold, name, record) for name, record in ledger.items() if marks.get(name) != _watermark(record)
         ]
-        gone = sorted(found.keys() - ledger.keys())
+        gone = sorted(marks.keys() - ledger.keys())
         if gone:
             hot.command(render("delete_watermarks.sql"), {"table": cold.name, "slices": gone})
     if lacking:

@@ -1,7 +1,7 @@
-"""Merges the small hourly files of past days into few files of about the target size, partition by partition.
+"""Merges the small hourly files of past days into a few files of about the target size, partition by partition.
 
-Only complete hours of past days are merged, so that the offload rarely has to separate an hour from a merged file again
-(`offload.files.replace.separate_hours`). Gold needs no merging: each of its partitions is one file.
+It merges only complete hours of past days, so that the offload rarely has to separate an hour from a merged file
+(`offload.files.replace.separate_hours`). Gold needs no merge, since each of its partitions is one file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from offload.tables.slices import DAY_US, GRACE_US
 class Compaction(BaseModel):
     """One table: `files` of `bytes` were merged into `into` files; in a dry run, would be.
 
-    `conflicts`: merges that lost against an offload and were not repeated with success; the next run tries again.
+    `conflicts`: merges that lost against an offload each time; the next run tries again.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -70,7 +70,7 @@ def compact(tiers: Tiers, *, dry_run: bool = False, progress: OnMerge = lambda *
 def merge_groups(
     table: Table, cold: ColdTable, files: Iterable[DataFile], now_us: int, target_bytes: int, min_files: int
 ) -> list[MergeGroup]:
-    """What to merge: files of less than half the target size, from complete hours of past days, in order of arrival.
+    """The files to merge: smaller than half the target size, of complete hours of past days, in order of arrival.
 
     `now_us`: µs since the epoch (UTC).
     """
@@ -94,7 +94,7 @@ def _packed(singles: Iterable[MergeGroup], target_bytes: int) -> Iterable[MergeG
     """Groups of files that follow each other in arrival and fit one file."""
     held: list[MergeGroup] = []
     for single in singles:
-        if held and sum(one.size for one in held) + single.size > target_bytes:
+        if held and sum(group.size for group in held) + single.size > target_bytes:
             yield _joined(held)
             held = []
         held.append(single)
@@ -104,9 +104,9 @@ def _packed(singles: Iterable[MergeGroup], target_bytes: int) -> Iterable[MergeG
 
 def _joined(held: list[MergeGroup]) -> MergeGroup:
     return MergeGroup(
-        tuple(file for one in held for file in one.files),
-        min(one.from_us for one in held),
-        max(one.to_us for one in held),
+        tuple(file for group in held for file in group.files),
+        min(group.from_us for group in held),
+        max(group.to_us for group in held),
     )
 
 

@@ -1,7 +1,7 @@
 """Expires snapshots of the cold tables and removes files that no snapshot names.
 
-pyiceberg expires snapshots but deletes no files. A file is removed when no remaining snapshot names it and it is older
-than any commit under way can be: an offloader writes its files before its commit names them.
+pyiceberg expires snapshots but deletes no files. An offloader writes its files before its commit names them. So a file
+is removed only if no remaining snapshot names it and it is older than any commit under way.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from offload.tables.cold_tables import TABLES, ColdTable
 class TableMaintenance(BaseModel):
     """The maintenance of one cold table: expired snapshots, and removed files with their `bytes`.
 
-    In a dry run: what would expire and be removed. Files that only those snapshots name are not counted.
+    In a dry run: the snapshots that would expire, and the files that would be removed. Files that only those snapshots
+    name are not counted.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,7 +57,7 @@ def maintain(
 
 def _maintain(tier: ColdTier, cold: ColdTable, keep: timedelta, age: timedelta, *, dry_run: bool) -> TableMaintenance:
     expired = _expire(tier, cold, datetime.now(UTC) - keep, dry_run=dry_run)
-    # Readers that follow the hint must not be left with metadata that is removed.
+    # Without the new hint, readers that follow it would look for metadata that is removed.
     table = tier.load(cold) if dry_run else publish_hint(tier, cold)
     files = list(_unnamed(table, datetime.now(UTC) - age))
     table = tier.load(cold)
@@ -83,7 +84,7 @@ def _expire(tier: ColdTier, cold: ColdTable, before: datetime, *, dry_run: bool)
 
 def _unnamed(table: Table, before: datetime) -> Iterable[tuple[str, int]]:
     """Files in the table's folder that no snapshot and no current metadata names, and their sizes (bytes)."""
-    # The listing comes first: a file that is written later is not in it. A file that is committed later is not in
+    # The files are listed first, so files that are written later are left out. A file that is committed later is not in
     # `named`, but it is younger than `before`.
     listed = list(list_files(table, table.location()))
     named = referenced_files(table) | _metadata_files(table)

@@ -1,4 +1,4 @@
--- Candles of some days of an exchange, made from the trades in Iceberg.
+-- Candles of days of an exchange, computed from the trades in Iceberg.
 {% import '_counting.sql' as counting %}
 -- A sum of too many digits must fail: a Decimal(38) column silently accepts some numbers of 39 digits.
 SELECT

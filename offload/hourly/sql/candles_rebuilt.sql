@@ -1,4 +1,4 @@
--- Candles of a slice: some days made from the trades in Iceberg, the others as Iceberg has them.
+-- Candles of a slice: those of rebuilt days from the trades in Iceberg, the others as Iceberg has them.
 SELECT *
 FROM
 (

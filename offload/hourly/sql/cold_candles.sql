@@ -1,4 +1,4 @@
--- Candles of an exchange in Iceberg: those of some days, or all others.
+-- Candles of an exchange in Iceberg: those of the given days, or those of all other days.
 SELECT *
 FROM
 (

@@ -1,4 +1,4 @@
--- Hot trades of an exchange and period, as candles count them, from arrival hours that Iceberg lacks or has in part.
+-- Hot trades of an exchange and period, as candles count them, of arrival hours that Iceberg lacks or has in part.
 {% import '_counting.sql' as counting %}
 SELECT {{ counting.trades('silver') }} AS trades
 FROM silver_trades AS silver
