@@ -1,1 +1,1 @@
-"""Proofs: counts, hot against cold, one trade through every layer. May import `hourly`, `maintain` and below."""
+"""Proofs: counts, hot against cold, traces through every layer. May import `hourly`, `maintain` and below."""

@@ -1,4 +1,4 @@
-"""The trades a candle is made of: how many, which, from which raw messages, in which Iceberg files."""
+"""Finds the trades of a candle, with their raw messages and Iceberg files."""
 
 from __future__ import annotations
 
@@ -16,20 +16,19 @@ from pyiceberg.expressions import And
 from offload.clickhouse.client import HotStore, Parameters
 from offload.clickhouse.templates import render
 from offload.proof.cold_rows import ColdRows, equals, in_span, one_of, text_of
+from offload.tables.slices import micros
 from schemas.coordinates import COORDINATES
 from schemas.kinds import COUNTED
 
 # Long candles are read an hour at a time, so memory does not grow with their length.
 _SLICE = timedelta(hours=1)
-# So many payloads are asked for at once: in ClickHouse, and in Iceberg, where each question opens the files again.
+# Payloads in one query: of ClickHouse, and of Iceberg, where each query opens the files again.
 _PAGE_ROWS, _COLD_PAGE_ROWS = 200, 20_000
 _ORDER = ("timestamp", "sequence", "trade_id")
 _COLUMNS = (
     *("trade_id", "timestamp", "sequence", "price", "quantity", "side", "trade_kind", "match_count"),
     *(*COORDINATES, "ingested_at"),
 )
-
-
 # By topic, partition, offset and Kafka time (ms) of the raw message.
 _Payloads = dict[tuple[str, int, int, int], str]
 
@@ -37,8 +36,8 @@ _Payloads = dict[tuple[str, int, int, int], str]
 class CandleTrade(BaseModel):
     """One trade of Silver in the candle's window.
 
-    `is_counted`: the candle counts trades of this kind. `payload`: the exchange's own text, "" where no tier has the
-    raw message any more. `file` and `snapshot_id`: where Iceberg has the row, "" and null while only ClickHouse has it.
+    `is_counted`: the candle counts trades of this kind. `payload`: the exchange's own text; "" if neither tier has the
+    raw message any more. `file` and `snapshot_id`: where Iceberg has the row; "" and null if only ClickHouse has it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -60,7 +59,7 @@ class CandleTrade(BaseModel):
 
 
 class OffsetSpan(BaseModel):
-    """Which raw messages of one Kafka partition the trades are from: the first and the last offset, and how many."""
+    """The raw messages of one Kafka partition that trades come from: first and last offset, and number of trades."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -82,10 +81,11 @@ class ColdFile(BaseModel):
 
 
 class CandleTrades(BaseModel):
-    """The trades of one candle. `counted`: those it counts; `matches`: what these stand for, its `trade_count`.
+    """A summary of the trades in the window of a candle.
 
-    `not_counted`: trades in its window that are of another kind. `first` and `last`: of those it counts, in the order
-    of Silver. `only_hot`: trades that Iceberg does not have yet.
+    `counted`: trades that the candle counts; `matches`: the matches in them, which is the candle's `trade_count`.
+    `not_counted`: trades of other kinds. `first` and `last`: counted trades, in the order of Silver. `only_hot`: trades
+    that Iceberg does not have yet.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -101,7 +101,7 @@ class CandleTrades(BaseModel):
 
 
 class TradesOfCandle:
-    """Finds the trades of one market in a window, in both tiers; a trade that is in both is shown once.
+    """Finds the trades of one market in a window, in both tiers. A trade that is in both tiers is shown once.
 
     Raises (every method):
         OffloadError: ClickHouse or the warehouse fails.
@@ -114,7 +114,7 @@ class TradesOfCandle:
         self._exchange, self._symbol, self._start, self._end = exchange, symbol, start, start + length
 
     def summary(self) -> CandleTrades:
-        """How many there are, the first and the last, and where they came from."""
+        """Count the trades, and give the first and the last one, their offsets and their files."""
         totals: Counter[str] = Counter()
         offsets: dict[tuple[str, int], OffsetSpan] = {}
         files: dict[str, ColdFile] = {}
@@ -153,7 +153,7 @@ class TradesOfCandle:
             start = end
 
     def _trades(self, start: datetime, end: datetime) -> pl.DataFrame:
-        """The trades of a span, ordered as Silver orders them, each once."""
+        """The trades of a span in the order of Silver, each once."""
         of_market = And(equals("exchange", self._exchange), equals("symbol", self._symbol))
         cold = self._cold.frame("silver_trades", And(of_market, in_span("timestamp", start, end)), _COLUMNS)
         hot = self._hot_trades(start, end).cast({name: cold.schema[name] for name in _COLUMNS})
@@ -170,8 +170,8 @@ class TradesOfCandle:
         span: Parameters = {
             "exchange": self._exchange,
             "symbol": self._symbol,
-            "start_us": _micros(start),
-            "end_us": _micros(end),
+            "start_us": micros(start),
+            "end_us": micros(end),
         }
         with self._hot.parquet(render("trace_candle_trades.sql"), span) as chunks:
             return pl.read_parquet(b"".join(chunks)).select(_COLUMNS)
@@ -193,17 +193,17 @@ class TradesOfCandle:
 
     def _hot_payloads(self, page: pl.DataFrame) -> _Payloads:
         first, last = _span(page)
-        asked: Parameters = {
+        parameters: Parameters = {
             "exchange": self._exchange,
-            "from_us": _micros(first),
-            "to_us": _micros(last),
+            "from_us": micros(first),
+            "to_us": micros(last),
             "offsets": [str(offset) for offset in page["raw_offset"].to_list()],
         }
-        found = {}
-        for row in self._hot.rows(render("trace_payloads.sql"), asked):
+        payloads = {}
+        for row in self._hot.rows(render("trace_payloads.sql"), parameters):
             place = (row["raw_topic"], int(row["raw_partition"]), int(row["raw_offset"]), int(row["published_ms"]))
-            found[place] = payload_of(text_of(row["raw_json"]))
-        return found
+            payloads[place] = payload_of(text_of(row["raw_json"]))
+        return payloads
 
     def _cold_payloads(self, batch: pl.DataFrame) -> _Payloads:
         first, last = _span(batch)
@@ -220,7 +220,7 @@ class TradesOfCandle:
 
 
 def _span(trades: pl.DataFrame) -> tuple[datetime, datetime]:
-    """When the first and the last raw message of some trades arrived."""
+    """When the first and the last raw message of the trades arrived."""
     first, last = trades["ingested_at"].min(), trades["ingested_at"].max()
     assert isinstance(first, datetime)
     assert isinstance(last, datetime)
@@ -228,7 +228,7 @@ def _span(trades: pl.DataFrame) -> tuple[datetime, datetime]:
 
 
 def payload_of(message: str) -> str:
-    """The exchange's own text in a raw message; the whole message where another producer sent none."""
+    """The exchange's own text in a raw message; the whole message if it has no payload."""
     try:
         envelope = json.loads(message)
     except (ValueError, RecursionError):
@@ -263,10 +263,5 @@ def _add_files(known: dict[str, ColdFile], trades: pl.DataFrame) -> None:
         known[path] = ColdFile(file=path, snapshot_id=snapshot_id, trades=before + number)
 
 
-def _micros(moment: datetime) -> int:
-    whole = moment - datetime.fromtimestamp(0, moment.tzinfo)
-    return whole // timedelta(microseconds=1)
-
-
 def _millis(moment: datetime) -> int:
-    return _micros(moment) // 1000
+    return micros(moment) // 1000

@@ -18,7 +18,7 @@ from offload.tables.slice_records import SUMMARY_ATTEMPT
 
 
 class TracedRow(BaseModel):
-    """A row of the trade in one layer and tier; of a cold row its file and, until it expires, its snapshot."""
+    """A row in one layer and tier. A cold row has its file and, until it expires, the snapshot that added the file."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -52,7 +52,7 @@ class ColdRows:
                     )
 
     def frame(self, name: str, wanted: BooleanExpression, columns: Sequence[str]) -> pl.DataFrame:
-        """Some columns of the matching rows, and `file` and `snapshot_id` (null where it has expired)."""
+        """The given columns of the matching rows, with `file` and `snapshot_id` (null if the snapshot has expired)."""
         table = self._tables[name]
         pieces = [pl.DataFrame(table.schema().as_arrow().empty_table()).select(columns).pipe(_placed, "", None)]
         for task, snapshot_id in self._files(table, wanted):
@@ -78,7 +78,7 @@ def _placed(frame: pl.DataFrame, file: str, snapshot_id: int | None) -> pl.DataF
 
 
 def readable(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Bytes as text, and aware times: those of ClickHouse are UTC without a zone."""
+    """The row with bytes as text and with aware times. ClickHouse's times are UTC without a zone."""
     return {name: _read(value) for name, value in row.items()}
 
 
@@ -106,7 +106,7 @@ def in_span(column: str, start: datetime, end: datetime) -> BooleanExpression:
     )
 
 
-# pyiceberg accepts plain names and values here; its annotations do not say so.
+# pyiceberg accepts plain names and values here, although its annotations do not.
 def equals(column: str, value: str | int | Decimal) -> BooleanExpression:
     """Rows with this value."""
     return EqualTo(column, value)  # type: ignore[call-arg, arg-type]

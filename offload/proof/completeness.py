@@ -12,16 +12,17 @@ from offload.clickhouse.client import HotStore
 from offload.proof.counts import LineageCount, count_lineage
 
 HOUR = timedelta(hours=1)
-# Raw is kept for two days. What is missing for longer than this needs a person and `medallion lineage verify`.
+# Raw is kept for two days. A message that is missing for longer than this needs an operator and
+# `medallion lineage verify`.
 WATCHED = timedelta(hours=24)
-# A message may name any exchange. Those that the settings do not list share one series.
+# A message may name any exchange. Exchanges that the settings do not list share one time series.
 OTHER = "other"
 
 
 class Completeness:
-    """Counts the hours that are over, and again those where a message was missing.
+    """Counts each hour that is over, and counts an hour again while a message of it is missing.
 
-    A message that is still in flight when its hour is counted is missing; it is counted again with the next hour.
+    A message that is in flight when its hour is counted is missing. The next count finds it.
     """
 
     def __init__(self, exchanges: Collection[str], registry: CollectorRegistry) -> None:

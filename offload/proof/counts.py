@@ -68,7 +68,7 @@ def stream_lineage(
     chunk_rows: int = CHUNK_ROWS,
     tables: Mapping[str, Table] | None = None,
 ) -> Iterator[LineageCount]:
-    """Count as `count_lineage`, some hours at a time, so that memory does not grow with the span.
+    """Count as `count_lineage` does, a few hours at a time, so that memory does not grow with the span.
 
     A chunk is as many hours as hold `chunk_rows` messages, at least one hour. With `tables` (cold tables by name) hours
     that are no longer hot are counted in Iceberg. Without `start` the count begins with the first hour of hot Raw.
@@ -133,7 +133,7 @@ def find_missing(
 
 
 class Overlap(BaseModel):
-    """Trades of one market whose matches another trade counts too: how many, and the `trade_id` of the first."""
+    """The number of `trades` of one market whose matches another trade counts too, and the `trade_id` of the first."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -146,7 +146,7 @@ class Overlap(BaseModel):
 def find_overlaps(hot: HotStore, start: datetime | None = None, end: datetime | None = None) -> list[Overlap]:
     """Markets of hot Silver whose volume counts twice, by event time in [start, end) (aware times; default: all).
 
-    Rows from before 0.2 say one match each, so nothing is found there.
+    Rows of versions before 0.2 have one match each, so they never overlap.
 
     Raises:
         HotStoreError: ClickHouse failed.

@@ -1,4 +1,4 @@
-"""Messages that are gone: the broker let go of them before ClickHouse read them, so that no layer can count them."""
+"""Finds messages that are gone: the broker deleted them before ClickHouse read them, so no layer can count them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from schemas.valid_times import EARLIEST_US, END_US
 
 
 class GoneMessages(BaseModel):
-    """Offsets of a partition that Raw passed over: `messages` of those from `first_offset` to `last_offset`.
+    """Offsets of a partition that Raw passed over.
 
-    `arrived_at`: when the message after them arrived (UTC). A Kafka message without content has no row in Raw, so it is
-    one of them; the producers send none.
+    `messages`: how many of the offsets from `first_offset` to `last_offset` Raw lacks. `arrived_at`: when the message
+    after them arrived (UTC). A Kafka message without content has no row in Raw, so it counts as gone. The producers
+    send no such messages.
     """
 
     model_config = ConfigDict(frozen=True)

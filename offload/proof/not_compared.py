@@ -1,4 +1,4 @@
-"""Which hot rows a comparison leaves out: those that came after the offload, and those that are not offloaded."""
+"""Finds the hot rows that a comparison leaves out: rows that came after the offload, and rows not offloaded yet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from schemas.valid_times import END_US
 
 
 class NotCompared(BaseModel):
-    """Hot rows that were not compared; for Gold candles, or the trades of an hour that Gold lacks.
+    """Hot rows that were not compared.
+
+    `hot_rows`: their number; for Gold the number of candles, or of an hour's rows of Silver that Gold lacks.
 
     `grown`: rows came to the slice after it was offloaded. `open`: the candles have not ended. `not offloaded`: Iceberg
     does not have the hour.
@@ -61,10 +63,12 @@ class ComparisonGaps:
         return NotCompared(slice=part.id, hot_rows=rows, why="open") if rows > 0 else None
 
     def not_offloaded(self, hot_hours: Mapping[int, int]) -> Iterator[NotCompared]:
-        """Those of the arrival hours (start in µs -> rows; for Gold those of Silver) that the cold table lacks."""
-        there = read_ledger(self.properties).keys() if self.cold.arrival else set(read_silver_windows(self.properties))
+        """The arrival hours that the cold table lacks. `hot_hours`: start in µs -> rows; for Gold those of Silver."""
+        offloaded = (
+            read_ledger(self.properties).keys() if self.cold.arrival else set(read_silver_windows(self.properties))
+        )
         for start, rows in hot_hours.items():
-            if hour(start).id not in there:
+            if hour(start).id not in offloaded:
                 yield NotCompared(slice=hour(start).id, hot_rows=rows, why="not offloaded")
 
     def _measure(self, part: Slice, until_us: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The rejections of one trade, open and resolved, hot and cold."""
+"""Finds the rejections of one trade, open and resolved, hot and cold."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _RULE = ("reason", "field", "value", "rule", "limit", "rules_version", "rejected
 
 
 class Rejection(BaseModel):
-    """One dead letter of the trade: what it broke, and what became of its message.
+    """One dead letter of the trade: the rule that it broke, and where its message is now.
 
-    `landed`: `silver` or `duplicates` once the message came through all the same, else "". `sent_at`: when it was sent
+    `landed`: `silver` or `duplicates` if the message got there later, else "". `sent_at`: when the message was sent
     again.
     """
 
@@ -61,37 +61,38 @@ def find_rejections(
     for topic, partition, offset, _ in places.values():
         wanted = Or(wanted, _of_message(topic, partition, offset))
     letters = [letter.row for letter in cold.find("dlq_trades", wanted)]
-    # A topic that was made anew gives its offsets again: only the Kafka time tells such messages apart.
-    letters = [row for row in letters if row["trade_id"] == trade_id or _place(*_coordinates(row)) in places]
+    # A topic that was created again repeats its offsets. Only the Kafka time tells such messages apart.
+    letters = [row for row in letters if row["trade_id"] == trade_id or _place(*coordinates_of(row)) in places]
     found: dict[tuple[Coordinates, str], dict[str, Any]] = {}
-    # What both tiers have is shown as the hot table has it.
+    # A dead letter that is in both tiers is shown as the hot table has it.
     for row in (*rows, *letters):
         if row["reason"]:
-            found.setdefault((_coordinates(row), row["reason"]), row)
+            found.setdefault((coordinates_of(row), row["reason"]), row)
     notes = _resolutions(hot, {place for place, _ in found})
-    made = [
+    rejections = [
         Rejection(coordinates=place, **{name: row[name] for name in _RULE}, **notes.get(_place(*place), {}))
         for (place, _), row in found.items()
     ]
-    return sorted(made, key=lambda one: one.rejected_at)
+    return sorted(rejections, key=lambda rejection: rejection.rejected_at)
 
 
 def _resolutions(hot: HotStore, places: Iterable[Coordinates]) -> dict[str, dict[str, Any]]:
-    asked = sorted(_place(*place) for place in places)
-    if not asked:
+    texts = sorted(_place(*place) for place in places)
+    if not texts:
         return {}
-    found = hot.rows(render("trace_resolutions.sql"), {"places": asked})
-    return {row.pop("place"): readable(row) for row in found}
+    rows = hot.rows(render("trace_resolutions.sql"), {"places": texts})
+    return {row.pop("place"): readable(row) for row in rows}
 
 
 def _of_message(topic: str, partition: int, offset: int) -> BooleanExpression:
     return And(equals("raw_topic", topic), equals("raw_partition", partition), one_of("raw_offset", [offset]))
 
 
-def _coordinates(row: Mapping[str, Any]) -> Coordinates:
+def coordinates_of(row: Mapping[str, Any]) -> Coordinates:
+    """The raw coordinates of a row of any layer: topic, partition, offset, Kafka time."""
     return str(row["raw_topic"]), int(row["raw_partition"]), int(row["raw_offset"]), row["published_at"]
 
 
 def _place(topic: str, partition: int, offset: int, published_at: datetime) -> str:
-    """One message as a text, the same as in `trace_rejections.sql`."""
+    """Raw coordinates as one text, equal to that of `sql/_place.sql`."""
     return f"{topic}[{partition}]@{offset} {round(published_at.timestamp() * 1000)}"

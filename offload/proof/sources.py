@@ -1,4 +1,4 @@
-"""Where the counting proof reads rows: from the hot tables and, for hours that are no longer hot, from Iceberg."""
+"""The sources of the counting proof: the hot tables and, for hours that are no longer hot, Iceberg."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ class ProofQuery:
 
 @dataclass(frozen=True)
 class ProofSources:
-    """`tables`: cold tables by name; without them only hot rows count. Reads once in which tier each hour is."""
+    """Builds the queries of the counting proof. Which tier has each hour is read once.
+
+    `tables`: cold tables by name; without them only hot rows count.
+    """
 
     hot: HotStore
     tables: Mapping[str, Table] = field(default_factory=dict)
@@ -43,37 +46,37 @@ class ProofSources:
 
     def hours(self, from_us: int, to_us: int) -> dict[int, int]:
         """Messages of Raw by hour of arrival (start, µs) in [from_us, to_us), in the tier that has more of them."""
-        here, there = self._raw_hours, self._cold_hours(_RAW)
+        hot, cold = self._raw_hours, self._cold_hours(_RAW)
         return {
-            start: max(here.get(start, 0), there.get(start, 0))
-            for start in sorted(here.keys() | there.keys())
+            start: max(hot.get(start, 0), cold.get(start, 0))
+            for start in sorted(hot.keys() | cold.keys())
             if start < to_us and start + HOUR_US > from_us
         }
 
     def first_hot_us(self) -> int:
-        """The first arrival hour of hot Raw (µs), or `END_US` where it is empty."""
+        """The first arrival hour of hot Raw (µs), or `END_US` if hot Raw is empty."""
         return min(self._raw_hours, default=END_US)
 
     def query(self, from_us: int, to_us: int) -> ProofQuery:
-        """The query for messages that arrived in [from_us, to_us): where they are, and where they may have ended.
+        """The query for messages that arrived in [from_us, to_us): their Raw rows, and the tables where they may end.
 
         Raises:
             HotStoreError: ClickHouse failed.
-            WarehouseError: ClickHouse cannot be pointed to the warehouse.
+            WarehouseError: ClickHouse cannot read this kind of warehouse.
         """
         span = self._published(from_us, to_us)
         published = Slice(span["published_from_ms"] * _MS, span["published_to_ms"] * _MS + 1)
         gone = self._cold_only[_RAW.name]
         cold = {_RAW.name: self._sources(_RAW, published, "published_at") if gone else []}
         for end in _ENDS:
-            # A message ends after it was published.
+            # A message reaches these tables after it was published.
             is_needed = any(start + HOUR_US > published.from_us for start in self._cold_only[end.name])
             cold[end.name] = self._sources(end, published, "published_at") if is_needed else []
-        here = self._raw_hours.keys()
+        hot_hours = self._raw_hours.keys()
         context = {
             "cold": cold,
-            "raw_in_cold": [start // SECOND_US for start in sorted(gone & here)],
-            "raw_in_hot": [start // SECOND_US for start in sorted(here - gone)],
+            "raw_in_cold": [start // SECOND_US for start in sorted(gone & hot_hours)],
+            "raw_in_hot": [start // SECOND_US for start in sorted(hot_hours - gone)],
         }
         return ProofQuery(context, {**span, "from_us": from_us, "to_us": to_us})
 
@@ -103,12 +106,12 @@ class ProofSources:
     @cached_property
     def _cold_only(self) -> dict[str, frozenset[int]]:
         """By table, the arrival hours of which Iceberg has more rows than the hot table."""
-        there = {cold.hot: self._cold_hours(cold) for cold in (_RAW, *_ENDS)}
-        ends = [cold for cold in _ENDS if there[cold.hot]]
-        here = {_RAW.hot: self._raw_hours if there[_RAW.hot] else {}}
+        in_cold = {cold.hot: self._cold_hours(cold) for cold in (_RAW, *_ENDS)}
+        ends = [cold for cold in _ENDS if in_cold[cold.hot]]
+        in_hot = {_RAW.hot: self._raw_hours if in_cold[_RAW.hot] else {}}
         if ends:
-            here |= arrival_hours(self.hot, ends, min(min(there[cold.hot]) for cold in ends), END_US)
+            in_hot |= arrival_hours(self.hot, ends, min(min(in_cold[cold.hot]) for cold in ends), END_US)
         return {
-            cold.name: frozenset(at for at, rows in there[cold.hot].items() if here[cold.hot].get(at, 0) < rows)
+            cold.name: frozenset(at for at, rows in in_cold[cold.hot].items() if in_hot[cold.hot].get(at, 0) < rows)
             for cold in (_RAW, *_ENDS)
         }

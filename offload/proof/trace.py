@@ -1,4 +1,4 @@
-"""One trade, or one candle, through every layer, hot and cold, and the first layer where a value changed."""
+"""Traces one trade or candle through every layer, hot and cold, and finds the first layer where a value changed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from offload.clickhouse.templates import render
 from offload.clickhouse.tiers import Tiers
 from offload.proof.candle_trades import TradesOfCandle
 from offload.proof.cold_rows import ColdRows, TracedRow, of_trade, readable, text_of
-from offload.proof.rejections import Coordinates, Rejection, find_rejections
+from offload.proof.rejections import Coordinates, Rejection, coordinates_of, find_rejections
 from offload.proof.trace_candle import CandleTrace, trace_candle, window_of
 from offload.proof.value_changes import (
-    Row,
     ValueChange,
     bronze_to_silver,
     hot_to_cold,
@@ -30,7 +29,7 @@ MISSING = "missing"
 
 
 class Trace(BaseModel):
-    """All rows of one trade, and what became of it.
+    """All rows of one trade, and where it ended.
 
     `message`: the raw message with the exchange's payload. `coordinates`: its Kafka topic, partition, offset and
     timestamp. `fate`: `silver`, `duplicate`, `rejected: <reason>` or `missing`. `rejections`: every dead letter of the
@@ -73,13 +72,13 @@ class Tracer:
         key: dict[str, Any] = {"exchange": exchange, "symbols": symbols, "trade_id": trade_id}
         sightings = [*self._hot_rows(key), *self._cold_rows(exchange, symbols, trade_id)]
         rejections = find_rejections(
-            self._hot, self._cold, exchange, symbols, trade_id, (_coordinates(s.row) for s in sightings)
+            self._hot, self._cold, exchange, symbols, trade_id, (coordinates_of(s.row) for s in sightings)
         )
         chosen = _choose(sightings)
         rows = {
             (s.layer, s.tier): s.row
             for s in sightings
-            if chosen is None or s.layer == "silver_trades" or _coordinates(s.row) == chosen
+            if chosen is None or s.layer == "silver_trades" or coordinates_of(s.row) == chosen
         }
         silver = rows.get(("silver_trades", "hot")) or rows.get(("silver_trades", "cold"))
         raw = rows.get(("raw_trades", "hot")) or rows.get(("raw_trades", "cold"))
@@ -120,9 +119,8 @@ class Tracer:
         return TradesOfCandle(self._hot, self._cold, exchange, self._canonical(exchange, symbol), start, length)
 
     def _canonical(self, exchange: str, symbol: str) -> str:
-        names = {row["canonical"] for row in self._lookup if row["exchange"] == exchange}
-        own = {row["exchange_symbol"]: row["canonical"] for row in self._lookup if row["exchange"] == exchange}
-        return symbol if symbol in names else own.get(symbol, symbol)
+        canonical = {row["exchange_symbol"]: row["canonical"] for row in self._lookup if row["exchange"] == exchange}
+        return symbol if symbol in canonical.values() else canonical.get(symbol, symbol)
 
     def _names(self, exchange: str, symbol: str) -> list[str]:
         rows = [row for row in self._lookup if row["exchange"] == exchange]
@@ -145,12 +143,12 @@ class Tracer:
             yield from self._cold.find(layer, of_trade(exchange, symbols, trade_id))
 
     def _fate(self, key: dict[str, Any], rejections: Sequence[Rejection]) -> str:
-        still_open = [one for one in rejections if not one.landed]
+        still_open = [rejection for rejection in rejections if not rejection.landed]
         if still_open:
             return f"rejected: {still_open[-1].reason}"
         if self._hot.rows(_rows_of("duplicate_trades FINAL"), key):
             return "duplicate"
-        # The hot table does not keep them for longer than its retention.
+        # The hot table keeps duplicates only for its retention.
         wanted = of_trade(key["exchange"], key["symbols"], key["trade_id"])
         return next(("duplicate" for _ in self._cold.find("duplicate_trades", wanted)), MISSING)
 
@@ -162,16 +160,16 @@ def _rows_of(table: str, kafka_times: Sequence[str] = ("published_at",)) -> str:
 def _changes(rows: dict[tuple[str, str], dict[str, Any]]) -> list[ValueChange]:
     """Changes in the order of the layers. Where a row is no longer hot, the cold row is used."""
     raw, bronze, silver = (rows.get((layer, "hot")) or rows.get((layer, "cold")) for layer in LAYERS)
-    found: list[ValueChange] = []
+    changes: list[ValueChange] = []
     if raw:
-        found += payload_to_raw(text_of(raw["raw_json"]), raw)
-    found += _copy("raw_trades", rows)
+        changes += payload_to_raw(text_of(raw["raw_json"]), raw)
+    changes += _copy("raw_trades", rows)
     if raw and bronze:
-        found += raw_to_bronze(raw, bronze)
-    found += _copy("bronze_trades", rows)
+        changes += raw_to_bronze(raw, bronze)
+    changes += _copy("bronze_trades", rows)
     if bronze and silver:
-        found += bronze_to_silver(bronze, silver)
-    return found + _copy("silver_trades", rows)
+        changes += bronze_to_silver(bronze, silver)
+    return changes + _copy("silver_trades", rows)
 
 
 def _copy(layer: str, rows: dict[tuple[str, str], dict[str, Any]]) -> list[ValueChange]:
@@ -182,8 +180,4 @@ def _copy(layer: str, rows: dict[tuple[str, str], dict[str, Any]]) -> list[Value
 def _choose(sightings: Iterable[TracedRow]) -> Coordinates | None:
     """The message that Silver's row is made of, else the first message."""
     ordered = sorted(sightings, key=lambda s: (s.layer != "silver_trades", s.tier != "hot"))
-    return _coordinates(ordered[0].row) if ordered else None
-
-
-def _coordinates(row: Row) -> Coordinates:
-    return str(row["raw_topic"]), int(row["raw_partition"]), int(row["raw_offset"]), row["published_at"]
+    return coordinates_of(ordered[0].row) if ordered else None

@@ -1,4 +1,4 @@
-"""One candle as Silver's rows make it, as the hot view shows it and as Iceberg has it."""
+"""Traces one candle: computed from Silver, in the hot view, and in Iceberg."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from offload.proof.value_changes import ValueChange, candle_to_candle
 
 
 class CandleTrace(BaseModel):
-    """A candle as Silver's rows make it, as the hot view shows it and as Iceberg has it; null where there is none."""
+    """A candle computed from Silver, from the hot view, and from Iceberg; null where a source does not have it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -67,22 +67,27 @@ def trace_candle(
     of_market = And(equals("exchange", exchange), equals("symbol", symbol))
     cold_rows = cold.find(frame.view, And(of_market, equals("window_start", start.isoformat())))
     cold_row = next(iter(cold_rows), None)
-    made, shown = found.get("silver"), found.get("view")
+    from_silver, in_view = found.get("silver"), found.get("view")
     changes: list[ValueChange] = []
-    if made and shown:
-        changes += candle_to_candle(frame.view, made, shown)
-    before = shown or made
+    if from_silver and in_view:
+        changes += candle_to_candle(frame.view, from_silver, in_view)
+    before = in_view or from_silver
     if before and cold_row:
         changes += candle_to_candle(f"cold.{frame.view}", before, cold_row.row)
     return CandleTrace(
-        timeframe=timeframe, window_start=start, from_silver=made, hot=shown, cold=cold_row, changes=tuple(changes)
+        timeframe=timeframe,
+        window_start=start,
+        from_silver=from_silver,
+        hot=in_view,
+        cold=cold_row,
+        changes=tuple(changes),
     )
 
 
 def compare_with_trades(candle: CandleTrace, trades: CandleTrades) -> tuple[ValueChange, ...]:
-    """The candle's count against the trades that both tiers have of it, where only Iceberg has the candle.
+    """Compare the trade count of a candle that only Iceberg has with its trades in both tiers.
 
-    A hot candle is compared with Silver by `trace_candle`.
+    `trace_candle` compares a hot candle with Silver.
     """
     if candle.hot or candle.cold is None or trades.only_hot or candle.cold.row["trade_count"] == trades.matches:
         return ()

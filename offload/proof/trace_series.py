@@ -1,7 +1,7 @@
-"""One row of a series back to the answers that it is from: every version of it, in both tiers, with file and snapshot.
+"""Traces one row of a series to its answers: every version of the row, in both tiers, with file and snapshot.
 
-That an answer is what the provider sent is checked by its id, a digest of its bytes, its request and its time. That a
-row is what the answer says is checked by the row's own texts in it.
+Each answer is checked against its id, a digest of its bytes, request and time. Each version is checked against the
+texts that its answer has of the row.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ANSWER = ("answer_id", "provider", "request", "received_at", "body", "defect", 
 class AnswerCopy(BaseModel):
     """Where an answer is: `hot`, or `cold` with the Iceberg file and, until it expires, the snapshot.
 
-    `digest`: the id that its bytes, request and time make there.
+    `digest`: the id computed from the bytes, request and time of this copy.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -46,10 +46,10 @@ class AnswerCopy(BaseModel):
 
 
 class TracedAnswer(BaseModel):
-    """An answer, and what it says of the row.
+    """An answer, and its texts of the row.
 
-    `said`: the texts of the row by the version's place in the answer. `copies`: none where neither tier has it; one
-    whose digest is another than `answer_id` is not what came.
+    `said`: by the place of the version in the answer, the texts of the row by column. `copies`: where the answer is
+    stored; empty if neither tier has it. A copy whose digest is not `answer_id` is not what the provider sent.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -65,7 +65,7 @@ class TracedAnswer(BaseModel):
 
 
 class SeriesTrace(BaseModel):
-    """Every version of a row, the oldest first, and its answers; `changes`: values that differ from the step before."""
+    """Every version of a row, oldest first, and its answers. `changes`: values that differ from the layer before."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -89,7 +89,10 @@ def trace_series(tiers: Tiers, series: Series, key: Key) -> SeriesTrace:
     cold = ColdRows(tiers.cold.load_all())
     versions = sorted(
         [*_hot_versions(tiers.hot, series, key), *_cold_versions(cold, series, key)],
-        key=lambda one: (one.row["received_at"], one.row["answer_id"], one.row["place"], one.tier != "hot"),
+        key=lambda version: (
+            *(version.row[name] for name in ("received_at", "answer_id", "place")),
+            version.tier != "hot",
+        ),
     )
     answers = _answers(tiers.hot, cold, series, versions)
     return SeriesTrace(
@@ -119,7 +122,7 @@ def _cold_versions(cold: ColdRows, series: Series, key: Key) -> Iterator[TracedR
 
 
 def _answers(hot: HotStore, cold: ColdRows, series: Series, versions: Sequence[TracedRow]) -> list[TracedAnswer]:
-    """The answers of the versions, in their order; of one that is in both tiers the hot content."""
+    """The answers of the versions, in their order. The content of an answer in both tiers is that of the hot one."""
     places: dict[str, set[int]] = {}
     for version in versions:
         places.setdefault(version.row["answer_id"], set()).add(int(version.row["place"]))
@@ -132,8 +135,8 @@ def _answers(hot: HotStore, cold: ColdRows, series: Series, versions: Sequence[T
         TracedRow(layer=series.landing, tier="hot", row=readable(row) | {"body": bytes.fromhex(row["body"])})
         for row in hot.rows(sql, {**span, "ids": list(places)})
     ]
-    came = in_span("received_at", instant(span["from_us"]), instant(span["to_us"]))
-    wanted = And(one_of("answer_id", list(places)), came)
+    arrived = in_span("received_at", instant(span["from_us"]), instant(span["to_us"]))
+    wanted = And(one_of("answer_id", list(places)), arrived)
     rows += [_placed(series.landing, row) for row in cold.frame(series.landing, wanted, _ANSWER).iter_rows(named=True)]
     return [
         _answer(answer_id, [row for row in rows if row.row["answer_id"] == answer_id], places[answer_id])
@@ -141,11 +144,11 @@ def _answers(hot: HotStore, cold: ColdRows, series: Series, versions: Sequence[T
     ]
 
 
-def _answer(answer_id: str, found: Sequence[TracedRow], places: Iterable[int]) -> TracedAnswer:
-    if not found:
+def _answer(answer_id: str, stored: Sequence[TracedRow], places: Iterable[int]) -> TracedAnswer:
+    if not stored:
         return TracedAnswer(answer_id=answer_id)
-    row = found[0].row
-    said = json.loads(row["rows"])
+    row = stored[0].row
+    texts = json.loads(row["rows"])
     return TracedAnswer(
         answer_id=answer_id,
         provider=row["provider"],
@@ -153,10 +156,10 @@ def _answer(answer_id: str, found: Sequence[TracedRow], places: Iterable[int]) -
         received_at=row["received_at"],
         body_bytes=len(row["body"]),
         defect=row["defect"],
-        said={place: said[place - 1] for place in sorted(places) if place <= len(said)},
+        said={place: texts[place - 1] for place in sorted(places) if place <= len(texts)},
         copies=tuple(
-            AnswerCopy(tier=one.tier, file=one.file, snapshot_id=one.snapshot_id, digest=_digest(one.row))
-            for one in found
+            AnswerCopy(tier=copy.tier, file=copy.file, snapshot_id=copy.snapshot_id, digest=_digest(copy.row))
+            for copy in stored
         ),
     )
 
@@ -171,7 +174,7 @@ def _changes(series: Series, versions: Sequence[TracedRow], answers: Sequence[Tr
             if copy.digest != answer.answer_id:
                 layer = f"cold.{series.landing}" if copy.tier == "cold" else series.landing
                 yield ValueChange(layer=layer, field="answer_id", before=answer.answer_id, after=copy.digest)
-    said = {(answer.answer_id, place): texts for answer in answers for place, texts in answer.said.items()}
+    texts = {(answer.answer_id, place): row for answer in answers for place, row in answer.said.items()}
     hot: dict[tuple[str, int], Mapping[str, Any]] = {}
     for version in versions:
         place = version.row["answer_id"], int(version.row["place"])
@@ -180,8 +183,8 @@ def _changes(series: Series, versions: Sequence[TracedRow], answers: Sequence[Tr
         elif place in hot:
             yield from hot_to_cold(series.snapshots, hot[place], version.row)
             continue
-        if place in said:
-            yield from answer_to_row(series, said[place], version.row)
+        if place in texts:
+            yield from answer_to_row(series, texts[place], version.row)
 
 
 def _placed(layer: str, row: dict[str, Any]) -> TracedRow:

@@ -1,4 +1,4 @@
-"""Where the values of a trade, or of a row of a series, changed: each layer's row against the one before it (pure)."""
+"""Compares the row of a trade, candle or series in each layer with its row in the layer before (pure)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def payload_to_raw(envelope: str, raw: Row) -> list[ValueChange]:
     try:
         message = json.loads(envelope, parse_float=str, parse_int=str)
         payload = message["payload"] if isinstance(message, dict) else ""
-        values = _told(json.loads(payload, parse_float=str, parse_int=str)) if isinstance(payload, str) else set()
+        values = (
+            _payload_texts(json.loads(payload, parse_float=str, parse_int=str)) if isinstance(payload, str) else set()
+        )
     except (ValueError, KeyError, RecursionError):
         return []
     found = []
@@ -95,13 +97,13 @@ def hot_to_cold(layer: str, hot: Row, cold: Row) -> list[ValueChange]:
     ]
 
 
-def answer_to_row(series: Series, said: Mapping[str, str], row: Row) -> list[ValueChange]:
-    """A row of a series has exactly the numbers, texts and time that its answer says; `said`: texts by column."""
+def answer_to_row(series: Series, texts: Mapping[str, str], row: Row) -> list[ValueChange]:
+    """A row of a series has exactly the numbers, texts and time of its answer. `texts`: the answer's, by column."""
     return [
         change
         for column in series.columns
-        for text in (said.get(column.name, ""),)
-        for change in _differ(series.snapshots, column.name, _said(column, text), _stored(column, row[column.name]))
+        for text in (texts.get(column.name, ""),)
+        for change in _differ(series.snapshots, column.name, _expected(column, text), _stored(column, row[column.name]))
         if column.name != series.time or _time(text) is not None
     ]
 
@@ -124,7 +126,7 @@ def _plain(value: Any) -> Any:
     return Decimal(value) if isinstance(value, int) else value
 
 
-def _said(column: Column, text: str) -> object:
+def _expected(column: Column, text: str) -> object:
     if column.type == "time":
         return _time(text)
     return _stored(column, text or None)
@@ -153,8 +155,8 @@ def _time(text: str) -> datetime | None:
     return datetime.fromtimestamp(micros // 10**6, UTC).replace(microsecond=micros % 10**6)
 
 
-def _told(payload: object) -> set[str]:
-    """The texts of a payload; that of a dump is a line of its file, as one text."""
+def _payload_texts(payload: object) -> set[str]:
+    """The texts of a payload. The payload of a dump is one line of its file."""
     if isinstance(payload, str):
         return {cell.strip() for cell in payload.split(",")}
     return _scalars(payload)

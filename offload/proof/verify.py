@@ -32,7 +32,10 @@ _SILVER = BY_NAME["silver_trades"]
 
 
 class SliceDifference(BaseModel):
-    """Where hot and cold differ. If the counts are equal, a value differs. Rows of no market have "" for both names."""
+    """A difference between hot and cold in one slice and market. If the counts are equal, a value differs.
+
+    `exchange` and `symbol` are "" if the rows have no market.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -45,11 +48,11 @@ class SliceDifference(BaseModel):
 
 
 class TableVerification(BaseModel):
-    """One cold table against its hot one: `hot_rows` and `cold_rows` of the `slices` that were compared.
+    """One cold table against its hot table: `hot_rows` and `cold_rows` of the `slices` that were compared.
 
-    `open_slices` of these were open when they were offloaded and have not grown since. `superseded`: cold rows that
-    have merged into another hour and are not lost. `only_cold`: rows of partitions that the gate compared and dropped.
-    `not_compared`: hot rows that were left out.
+    `open_slices`: how many of these were open when they were offloaded and have not grown since. `superseded`: cold
+    rows that a merge has moved to another hour, so none is lost. `only_cold`: rows of partitions that the gate compared
+    and dropped. `not_compared`: hot rows that were left out.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -101,14 +104,14 @@ def verify(
 
     Raises:
         HotStoreError: ClickHouse failed, or cannot read the warehouse.
-        WarehouseError: the warehouse is of a kind ClickHouse cannot be pointed to.
+        WarehouseError: ClickHouse cannot read this kind of warehouse.
         ValueError: a time without a zone.
     """
     tables = tiers.cold.load_all()
     from_us = micros(start) if start else 0
     to_us = micros(end) if end else MODULUS
     chosen = [cold for cold in TABLES if cold.layer in layers]
-    # Candles are made of Silver's rows.
+    # Gold is compared with the arrival hours of Silver.
     sliced = [cold for cold in TABLES if cold.arrival and (cold in chosen or cold is _SILVER)]
     hours = arrival_hours(tiers.hot, sliced, from_us, min(to_us, END_US))
     verified = []
@@ -150,7 +153,7 @@ class _Verifier:
         open_slices = 0
         for part, record in wanted:
             self.on_slice(f"{cold.name} {part.id}")
-            # A late trade reaches the candles of any day; an hour of another layer is complete once it is over.
+            # A late trade may change the candles of any day. An hour of another layer is complete once it is over.
             may_grow = not include_open and (cold.layer == "gold" or not record.final)
             grown = gaps.grown(part, record) if may_grow and not record.final else None
             comparison = None if grown else self._compare(part, record.until_us)
@@ -185,24 +188,24 @@ class _Verifier:
             "key": part.key,
         }
         select = select_of(cold, partition=cold.layer == "gold")
-        here = checksums_of(self.hot, cold, select, span)
+        hot_sums = checksums_of(self.hot, cold, select, span)
         files = self._cold_source(part, select, span)
-        there = checksums_of(self.hot, cold, files, span) if files else {}
-        cold_rows, moved = _rows(there), Checksums()
-        if here != there and cold.layer == "gold" and self._has_left(part, here):
-            return _Comparison(_rows(here), cold_rows, 0, cold_rows - _rows(here), ())
-        if here != there and cold.arrival and self.left:
+        cold_sums = checksums_of(self.hot, cold, files, span) if files else {}
+        cold_rows, moved = _rows(cold_sums), Checksums()
+        if hot_sums != cold_sums and cold.layer == "gold" and self._has_left(part, hot_sums):
+            return _Comparison(_rows(hot_sums), cold_rows, 0, cold_rows - _rows(hot_sums), ())
+        if hot_sums != cold_sums and cold.arrival and self.left:
             names = {"hot": cold.hot, "arrival": cold.arrival, "event": cold.hot_event, "period": cold.hot_period_sql}
             files = render("cold_without_left.sql", source=files, partitions=sorted(self.left), **names)
-            there = checksums_of(self.hot, cold, files, span)
-        if here != there and cold.merges and files:
+            cold_sums = checksums_of(self.hot, cold, files, span)
+        if hot_sums != cold_sums and cold.merges and files:
             moved = checksums_of(self.hot, cold, _superseded(self.hot, cold, files), span)
         return _Comparison(
-            _rows(here),
+            _rows(hot_sums),
             cold_rows,
             _rows(moved),
-            cold_rows - _rows(there),
-            tuple(_differences(cold, part, here, there, moved)),
+            cold_rows - _rows(cold_sums),
+            tuple(_differences(cold, part, hot_sums, cold_sums, moved)),
         )
 
     def _cold_source(self, part: Slice, select: str, span: Parameters) -> str:
@@ -210,19 +213,19 @@ class _Verifier:
         tasks = self.table.scan(row_filter=part.predicate(self.cold)).plan_files()
         paths = [task.file.file_path for task in tasks]
         source = "\nUNION ALL\n".join(cold_sources(self.hot, self.table, paths, select, span, self.known))
-        # A merged file holds other hours, too.
+        # A merged file also has rows of other hours.
         return (
             render("cold_hour.sql", source=source, arrival=self.cold.arrival)
             if source and self.cold.arrival
             else source
         )
 
-    def _has_left(self, part: Slice, here: Checksums) -> bool:
-        """Whether the gate dropped the candles, and the hot ones, if any, are of later trades."""
+    def _has_left(self, part: Slice, hot_sums: Checksums) -> bool:
+        """Whether the gate dropped the candles and any hot candles (`hot_sums`) are of later trades."""
         day = instant(part.from_us)
         if (f"{day:%Y%m%d}" if self.cold.period == "day" else f"{day:%Y%m}") not in self.left:
             return False
-        if not here:
+        if not hot_sums:
             return True
         sql = render("count_candles.sql", select=select_of(self.cold, partition=True))
         span: dict[str, str | int] = {"from_us": part.from_us, "to_us": part.to_us, "until_us": END_US}
@@ -245,18 +248,18 @@ def _rows(sums: Checksums) -> int:
 
 
 def _differences(
-    cold: ColdTable, part: Slice, hot: Checksums, there: Checksums, moved: Checksums
+    cold: ColdTable, part: Slice, hot_sums: Checksums, cold_sums: Checksums, moved: Checksums
 ) -> Iterator[SliceDifference]:
-    for group in sorted(hot.keys() | there.keys()):
-        here, cold_sum, gone = (sums.get(group, (0, 0)) for sums in (hot, there, moved))
-        if here != (cold_sum[0] - gone[0], (cold_sum[1] - gone[1]) % MODULUS):
+    for group in sorted(hot_sums.keys() | cold_sums.keys()):
+        hot_sum, cold_sum, moved_sum = (sums.get(group, (0, 0)) for sums in (hot_sums, cold_sums, moved))
+        if hot_sum != (cold_sum[0] - moved_sum[0], (cold_sum[1] - moved_sum[1]) % MODULUS):
             exchange, symbol = group
             yield SliceDifference(
                 table=cold.name,
                 slice=part.id,
                 exchange=exchange,
                 symbol=symbol,
-                hot_rows=here[0],
+                hot_rows=hot_sum[0],
                 cold_rows=cold_sum[0],
             )
 

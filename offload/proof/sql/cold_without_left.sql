@@ -1,4 +1,4 @@
--- Cold rows of a span, without those whose hot partition was dropped and has no row of the span since.
+-- Cold rows of a span, without those whose hot partition was dropped and has no rows of the span now.
 SELECT *
 FROM
 (

@@ -1,6 +1,6 @@
--- Offsets that Raw passed over, in the order of arrival: between two blocks of a partition, or within one. A block is what
--- arrived at one moment. Offsets that do not go on from the block before are of another life of the broker, or came again:
--- nothing is missing before them.
+-- Offsets that Raw passed over, in the order of arrival: between two blocks of a partition, or within a block. A block is
+-- the rows that arrived at one moment. If a block begins before the end of the block before it, the topic was created again
+-- or messages were delivered again, so nothing is missing between the two.
 SELECT
     toString(topic) AS raw_topic,
     partition AS raw_partition,

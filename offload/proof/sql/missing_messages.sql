@@ -1,5 +1,5 @@
 -- Raw messages that are in none of Silver, duplicates and DLQ.
--- The grouping by coordinates goes to disk when it exceeds its memory, which a set for look-ups could not.
+-- The grouping by coordinates goes to disk when it exceeds its memory. A set for look-ups could not do that.
 {% import '_messages.sql' as messages %}
 SELECT
     topic AS raw_topic,

@@ -1,4 +1,4 @@
--- The first and last Kafka time of the raw messages of some arrival hours.
+-- The first and last Kafka time of the raw messages that arrived in a span.
 {% import '_macros.sql' as sql %}
 SELECT toUnixTimestamp64Milli(min(published)) AS first_ms, toUnixTimestamp64Milli(max(published)) AS last_ms
 FROM

@@ -1,5 +1,5 @@
--- Trades of several matches of which another trade of the market has some as well: their volume counts twice. Hot Silver by
--- event time, only of markets that have such trades.
+-- Trades whose matches another trade of the market counts too, so that their volume counts twice. Hot Silver by event time,
+-- only markets that have trades of several matches.
 SELECT toString(exchange) AS exchange, toString(symbol) AS symbol, count() AS trades, toString(min(last)) AS trade_id
 FROM
 (

@@ -1,4 +1,4 @@
--- Cold rows whose key the hot table has in another hour and no longer in this one: a merge has moved them.
+-- Cold rows that a merge has moved: the hot table has their key in another hour and no longer in this hour.
 SELECT c.*
 FROM
 (

@@ -1,4 +1,4 @@
--- Answers of a series by their ids, among those that came in a span, with the bytes of each as hexadecimal digits.
+-- Answers of a series with the given ids that came in a span. Their bytes are hexadecimal digits.
 SELECT * REPLACE (hex(body) AS body)
 FROM
 (

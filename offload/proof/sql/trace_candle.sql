@@ -1,4 +1,4 @@
--- A candle as the view shows it, and as its Silver rows make it.
+-- A candle as the view shows it, and as computed from its Silver rows.
 {% import '_counting.sql' as counting %}
 SELECT 'view' AS source, toString(open) AS open, toString(high) AS high, toString(low) AS low,
        toString(close) AS close, toString(volume) AS volume, toString(quote_volume) AS quote_volume,

@@ -1,4 +1,4 @@
--- Raw messages of one exchange by their offsets, among those that arrived in a span.
+-- Raw messages of one exchange with the given offsets that arrived in a span.
 {% import '_macros.sql' as sql %}
 SELECT toString(_topic) AS raw_topic, _partition AS raw_partition, _offset AS raw_offset,
        toUnixTimestamp64Milli({{ sql.kafka_time('trades_raw.published_at') }}) AS published_ms,

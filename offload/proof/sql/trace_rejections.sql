@@ -1,4 +1,4 @@
--- The dead letters of one trade, open and resolved: under any name of its market, or of one of its raw messages.
+-- The dead letters of one trade, open and resolved, by any name of its market or by its raw messages.
 {% import '_place.sql' as at %}
 SELECT toString(reason) AS reason, toString(field) AS field, value, rule, limit, toString(rules_version) AS rules_version,
        rejected_at, toString(raw_topic) AS raw_topic, raw_partition, raw_offset, published_at
