@@ -1,4 +1,4 @@
-"""Whether a day can be published: its partitions are replaced in the tables of one server, not in those over shards."""
+"""Checks whether a day can be published: tables over shards have no partitions that could be replaced."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from offload.clickhouse.client import HotStore
 from offload.clickhouse.templates import render
 from offload.errors import OffloadError
 
-# Every hot table of which a re-derivation replaces partitions or rows.
+# The hot tables in which a re-derivation replaces partitions or rows.
 _REPLACED = ["bronze_trades", "silver_trades", STATE_TABLE]
 
 
 class OverShardsError(OffloadError):
-    """The hot tables are those over all shards of a cluster. Nothing was changed."""
+    """The hot tables are spread over the shards of a cluster. Nothing was changed."""
 
 
 def tables_over_shards(hot: HotStore) -> str:
-    """Which hot tables are those over all shards of a cluster, as the beginning of a sentence; "" on one server.
+    """The hot tables that are over all shards of a cluster, as the beginning of a sentence; "" on one server.
 
     Raises:
         HotStoreError: ClickHouse failed.
@@ -27,7 +27,7 @@ def tables_over_shards(hot: HotStore) -> str:
 
 
 def why_not_publishable(hot: HotStore) -> str:
-    """Why no day can be published in this database, and what to do instead; "" where days can.
+    """Why no day can be published in this database, and what to do instead; "" if days can be published.
 
     Raises:
         HotStoreError: ClickHouse failed.
@@ -38,13 +38,13 @@ def why_not_publishable(hot: HotStore) -> str:
     return (
         f"{tables}. A day can be replaced in the tables of one server only: Iceberg would change and ClickHouse would "
         "not. So on a cluster nothing is re-derived. Trades that an earlier registry rejected get through with "
-        "`medallion dlq replay`, by today's rules. What a re-derivation from Bronze would change, "
-        "`medallion rederive --dry-run` says."
+        "`medallion dlq replay`, by today's rules. `medallion rederive --dry-run` shows what a re-derivation from "
+        "Bronze would change."
     )
 
 
 def ensure_publishable(hot: HotStore) -> None:
-    """Call before the first change.
+    """Refuse to change anything if no day can be published. Call this before the first change.
 
     Raises:
         OverShardsError: no day can be published here.

@@ -1,6 +1,7 @@
-"""Pauses inserts of one day into Silver while the day is replaced, by a constraint that ends by itself.
+"""Pauses inserts of one day into Silver while the day is replaced.
 
-The workers repeat the inserts that it refuses. Trades of other days pass, so the live stream does not wait.
+A constraint on the table refuses these inserts, and ends by itself. The workers repeat refused inserts. Trades of other
+days pass, so the live stream does not wait.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from offload.clickhouse.templates import render
 from offload.errors import OffloadError
 from offload.tables.slices import SECOND_US, Slice
 
-# `silver_processor.clickhouse` knows the constraint by this name and so tells a pause from an error.
+# `silver_processor.clickhouse` recognises the constraint by this name, and so a pause.
 NAME = "publishing"
 _INSERT_SECONDS = 60
 
@@ -33,14 +34,14 @@ class Deadline:
         self._hot = hot
         self.until_s = server_now_us(hot) // SECOND_US + int(seconds) + 1
 
-    def left(self) -> float:
-        """Seconds until the end."""
+    def seconds_left(self) -> float:
+        """Seconds until the pause ends; negative afterwards."""
         return self.until_s - server_now_us(self._hot) / SECOND_US
 
 
 @contextmanager
 def pause(hot: HotStore, publication: str, day: Slice, seconds: float) -> Iterator[Deadline]:
-    """Keep rows of `day` out of Silver for at most `seconds`. Inserts that began before have ended when it is entered.
+    """Keep rows of `day` out of Silver for at most `seconds`. On entry, inserts that began before have ended.
 
     Raises:
         PauseError: an insert into Silver takes more than a minute.
@@ -60,12 +61,12 @@ def pause(hot: HotStore, publication: str, day: Slice, seconds: float) -> Iterat
 
 
 def resume(hot: HotStore, publication: str) -> None:
-    """End the pause; does nothing where there is none."""
+    """End the pause; does nothing if there is none."""
     hot.command(render("resume_inserts.sql", constraint=f"{NAME}_{publication}"), {})
 
 
 def wait_for_queries(hot: HotStore, sql: str, seconds: float) -> None:
-    """Wait for the queries that `sql` finds now to end; later queries are not waited for.
+    """Wait until the queries that `sql` (a file) finds now have ended. Later queries do not count.
 
     Raises:
         PauseError: one of them takes longer than `seconds`.
@@ -81,9 +82,9 @@ def wait_for_queries(hot: HotStore, sql: str, seconds: float) -> None:
     try:
         waiting(lambda: before & running() if before else before)
     except RetryError as error:
-        left = ", ".join(sorted(before & running()))
+        queries = ", ".join(sorted(before & running()))
         message = (
-            f"Queries that began before the publication have not ended after {seconds:.0f} s ({left}). "
+            f"Queries that began before the publication have not ended after {seconds:.0f} s ({queries}). "
             "Wait for them or KILL them, then run the same command again."
         )
         raise PauseError(message) from error

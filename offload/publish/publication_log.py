@@ -1,4 +1,4 @@
-"""The log of publications (table `rederivations`): one at a time, and one that died can be finished."""
+"""The log of publications (table `rederivations`): it allows one at a time, and a later process can finish one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from offload.errors import OffloadError
 from offload.publish.view_override import CandleSource
 from offload.tables.slices import SECOND_US, instant
 
-# A publisher on another host counts as dead when it has not logged a step for this long.
+# A publisher on another host counts as dead if it has logged no step for this long.
 LEASE_SECONDS = 900
 PublicationStep = Literal["begun", "switched", "ended"]
 
@@ -32,7 +32,7 @@ class OpenPublication:
     """A publication that has not ended: some exchanges (`keys`) and the UTC day that begins at `from_us`.
 
     `frames`: codes of the time frames that were hot when it began; half-way their partition may be empty. `owner`: host
-    and process id. `lease_us`: until when another host takes the owner for alive (µs, UTC).
+    and process id. `lease_us`: until this time (µs, UTC) other hosts treat the owner as alive.
     """
 
     publication: str
@@ -79,7 +79,7 @@ class PublicationLog:
         """Log a new publication.
 
         Raises:
-            PublicationBusyError: another one began at the same time; the older of the two goes on.
+            PublicationBusyError: another publication began at the same time; the older one continues.
         """
         mine = OpenPublication(
             publication, tuple(sorted(keys)), from_us, source, tuple(frames), False, _this_process(), 0
@@ -91,22 +91,22 @@ class PublicationLog:
             raise _busy(first)
         return mine
 
-    def claim(self, left: OpenPublication) -> None:
+    def claim(self, publication: OpenPublication) -> None:
         """Take over a publication whose owner is dead.
 
         Raises:
             PublicationBusyError: the owner is alive.
         """
-        host, _, process = left.owner.rpartition(":")
+        host, _, process = publication.owner.rpartition(":")
         if host == socket.gethostname():
             alive = int(process) != os.getpid() and _is_running(int(process))
         else:
-            alive = left.lease_us > server_now_us(self.hot)
+            alive = publication.lease_us > server_now_us(self.hot)
         if alive:
-            raise _busy(left)
+            raise _busy(publication)
 
     def note(self, publication: OpenPublication, step: PublicationStep, rules_version: str) -> None:
-        """Log a step: a row for each exchange. The lease begins again."""
+        """Log a step, with a row for each exchange, and renew the lease."""
         lease = instant(server_now_us(self.hot) + LEASE_SECONDS * SECOND_US)
         rows = pl.DataFrame({"exchange": list(publication.keys)}).select(
             pl.lit(publication.publication).alias("publication"),

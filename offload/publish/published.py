@@ -1,4 +1,4 @@
-"""Whether the hot rows of an exchange and day are those of Iceberg, and how a day's partition is replaced."""
+"""Compares the hot rows of an exchange and day with Iceberg, and replaces a day's partition."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from schemas.valid_times import EARLIEST_US, END_US
 
 
 def is_published(hot: HotStore, tables: Mapping[str, Table], part: Slice) -> bool:
-    """Whether all hot rows of an exchange and day are those of Iceberg.
+    """Whether the hot rows of an exchange and day are equal to those of Iceberg.
 
-    `tables`: cold tables by name. What is only cold now, and hours not offloaded yet, are not compared.
+    `tables`: cold tables by name. Partitions that are only cold, and hours not offloaded yet, are not compared.
 
     Raises:
         HotStoreError: ClickHouse failed.
@@ -35,21 +35,23 @@ def is_published(hot: HotStore, tables: Mapping[str, Table], part: Slice) -> boo
             span |= {"from_us": part.from_us, "to_us": part.to_us, "until_us": END_US}
         select = select_of(cold, partition=False, event_day=True)
         chosen = hours if cold.layer == "silver" else []
-        here = checksums_of(hot, cold, render("hot_day.sql", select=select, hours=chosen), span)
+        hot_sums = checksums_of(hot, cold, render("hot_day.sql", select=select, hours=chosen), span)
         table = tables[cold.name]
-        there: Checksums = {}
+        cold_sums: Checksums = {}
         for source in cold_sources(hot, table, file_paths(table, cold.hot_event, part), select, span):
             names = {"event": cold.hot_event, "arrival": cold.arrival, "hours": [], "key": part.key}
-            add_checksums(there, checksums_of(hot, cold, render("cold_partition.sql", source=source, **names), span))
-        if here != there:
+            add_checksums(
+                cold_sums, checksums_of(hot, cold, render("cold_partition.sql", source=source, **names), span)
+            )
+        if hot_sums != cold_sums:
             return False
     return True
 
 
 def hot_partition_of(hot: HotStore, cold: ColdTable, day: Slice) -> str:
-    """The id of the hot partition in which the rows of a day belong, or "" if it is only cold now.
+    """The id of the hot partition to which the rows of a day belong; "" if the day is only cold now.
 
-    A day without a partition that never left is hot: trades may move to a day that had none.
+    A day without a hot partition that has never left the hot tables is hot, since trades may move to it.
 
     Raises:
         HotStoreError: ClickHouse failed.
@@ -60,7 +62,7 @@ def hot_partition_of(hot: HotStore, cold: ColdTable, day: Slice) -> str:
 
 
 def day_span(part: Slice) -> dict[str, str | int | list[str]]:
-    """Query parameters for an exchange and day of event time, and all times of arrival."""
+    """Query parameters for an exchange and day of event time, with any time of arrival."""
     return {
         "key": part.key,
         "event_from_us": part.from_us,
@@ -82,7 +84,7 @@ def replace_from_staged(hot: HotStore, table: str, part: Slice) -> None:
         HotStoreError: ClickHouse failed.
     """
     staged = partition_of(hot, f"{table}_staged", part)
-    # A server refuses to replace a partition by an empty one.
+    # ClickHouse refuses to replace a partition by an empty one.
     sql = render("replace_partition.sql" if staged else "drop_partition.sql", table=table)
     if partition := staged or partition_of(hot, table, part):
         hot.command(sql, {"partition": partition})

@@ -2,9 +2,9 @@
 
 The day's Silver is prepared in a staging table. The candle views get an override (`offload.publish.view_override`) that
 computes the day's candles from Silver. Then one REPLACE PARTITION switches Silver and all candles at once, and the
-candle states are rebuilt behind the override. Meanwhile inserts of that day wait (`offload.publish.pause`); other days'
-do not. Every step can be repeated. The next publication finishes one that died, and until then readers see one whole
-version.
+candle states are rebuilt behind the override. Meanwhile inserts of that day wait (`offload.publish.pause`); inserts of
+other days do not. Every step can be repeated. If a publication dies, the next one finishes it; until then readers see
+one whole version.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from offload.tables.slices import DAY_US, Slice, instant
 PAUSE_SECONDS = 30.0
 # The partition is replaced only while this much of the pause is left.
 MARGIN_SECONDS = 10.0
-# The pause of a larger day is longer: a second for this many rows.
+# The pause is one second longer for each of so many rows.
 ROWS_A_SECOND = 200_000
 # How long to wait for queries that began before the override.
 READER_WAIT_SECONDS = 300.0
@@ -52,7 +52,7 @@ class DayPublishError(OffloadError):
 
 
 class ArrivedMeanwhileError(OffloadError):
-    """The stream brought trades that the re-derivation has just added: the day must be compared again."""
+    """The stream brought trades that the re-derivation has just added, so the day must be compared again."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         super().__init__(
@@ -63,7 +63,7 @@ class ArrivedMeanwhileError(OffloadError):
 
 @dataclass(frozen=True)
 class DayPublisher:
-    """Publishes days. `mend`: also where Gold lacks trades that Silver has and no worker completes them."""
+    """Publishes days. `mend`: publish a day even if Gold lacks trades that Silver has and no worker adds them."""
 
     settings: Settings
     hot: HotStore
@@ -77,22 +77,22 @@ class DayPublisher:
             PublicationBusyError: another process is publishing.
             DayPublishError: as `publish`.
         """
-        for left in self.log.open():
-            self.log.claim(left)
+        for entry in self.log.open():
+            self.log.claim(entry)
             override = ViewOverride(
-                left.source, left.publication, left.keys, left.from_us, left.from_us + DAY_US, left.frames
+                entry.source, entry.publication, entry.keys, entry.from_us, entry.from_us + DAY_US, entry.frames
             )
-            if left.source == "silver" or left.is_switched:
-                with pause(self.hot, left.publication, _day_of(override), PAUSE_SECONDS) as deadline:
+            if entry.source == "silver" or entry.is_switched:
+                with pause(self.hot, entry.publication, _day_of(override), PAUSE_SECONDS) as deadline:
                     self._rebuild_states(override, deadline)
-            resume(self.hot, left.publication)
+            resume(self.hot, entry.publication)
             remove_override(self.hot, plain_views(self.settings))
-            self.log.note(left, "ended", "")
+            self.log.note(entry, "ended", "")
 
     def publish(self, tables: Mapping[str, Table], day: Slice, keys: Sequence[str], rules_version: str) -> list[str]:
         """Replace the hot rows of some exchanges and a day by those of Iceberg; returns the partitions that changed.
 
-        `tables`: cold tables by name. What is only cold now is skipped.
+        `tables`: cold tables by name. Partitions that are only cold are skipped.
 
         Raises:
             DayPublishError: Gold lacks trades, or the preparation took longer than the pause.
@@ -116,7 +116,7 @@ class DayPublisher:
             seconds = PAUSE_SECONDS + self._rows(tables["silver_trades"], day) / ROWS_A_SECOND
             self._wait_for(day, lambda: self._switch(tables, override, begun, seconds, is_hot, rules_version) or None)
         except OffloadError:
-            if not any(left.publication == begun.publication and left.is_switched for left in self.log.open()):
+            if not any(entry.publication == begun.publication and entry.is_switched for entry in self.log.open()):
                 remove_override(self.hot, views)
                 self.log.note(begun, "ended", rules_version)
             raise
@@ -135,13 +135,13 @@ class DayPublisher:
         is_hot: bool,
         rules_version: str,
     ) -> bool:
-        """Switch within one pause; False if an insert is half done and must be completed first."""
+        """Switch within one pause. False if an insert is half done: a worker must complete it first."""
         day = _day_of(override)
         with pause(self.hot, override.publication, day, seconds) as deadline:
             if is_hot and override.source == "silver" and not self._is_gold_complete(override):
                 return False
             self._stage(tables["silver_trades"], day, override.keys, is_hot)
-            if deadline.left() < MARGIN_SECONDS:
+            if deadline.seconds_left() < MARGIN_SECONDS:
                 raise DayPublishError(
                     f"The preparation of {instant(day.from_us):%Y-%m-%d} took too long: run the same command again."
                 )
@@ -157,8 +157,10 @@ class DayPublisher:
         if override.frames:
             self.hot.command(render("states_delete.sql", condition=override.condition), {})
             self.hot.command(render("states_insert.sql", states=override.states), {})
-        if deadline.left() <= 0:
-            message = "The candles took longer than the pause. Readers see them right: run the same command to finish."
+        if deadline.seconds_left() <= 0:
+            message = (
+                "The candles took longer than the pause. Readers see correct candles: run the same command to finish."
+            )
             raise DayPublishError(message)
 
     def _stage(self, silver: Table, day: Slice, keys: Sequence[str], is_hot: bool) -> None:
@@ -175,12 +177,12 @@ class DayPublisher:
         span = {"keys": list(keys), "from_us": day.from_us, "to_us": day.to_us}
         self.hot.command(render("stage_hot_silver.sql", hours=hours, open_hours=opened), span)
         closed = sorted(set(hours) - set(opened))
-        twice = self.hot.rows(render("staged_duplicates.sql", hours=closed), {"keys": list(keys)})
-        if twice:
-            raise ArrivedMeanwhileError([str(row["key"]) for row in twice])
+        duplicates = self.hot.rows(render("staged_duplicates.sql", hours=closed), {"keys": list(keys)})
+        if duplicates:
+            raise ArrivedMeanwhileError([str(row["key"]) for row in duplicates])
 
     def _candle_source(self, day: Slice, keys: Sequence[str], frames: Sequence[str]) -> CandleSource:
-        """Silver, if the candle states have exactly its trades; a half-done insert gets time to complete."""
+        """Silver if the candle states have exactly its trades, else staged. Waits for a half-done insert."""
 
         def compare() -> CandleSource | None:
             silver, *gold = self._counts(day, keys, frames)
@@ -191,26 +193,26 @@ class DayPublisher:
 
         return self._wait_for(day, compare)
 
-    def _wait_for(self, day: Slice, ask: Callable[[], T | None]) -> T:
-        """The result of `ask`, which is asked again while it is None: a worker completes its insert within seconds.
+    def _wait_for(self, day: Slice, check: Callable[[], T | None]) -> T:
+        """Call `check` until it returns a result, since a worker completes its insert within seconds.
 
         Raises:
-            DayPublishError: it stays None.
+            DayPublishError: `check` keeps returning None.
         """
         waiting = Retrying(
-            retry=retry_if_result(lambda found: found is None),
+            retry=retry_if_result(lambda result: result is None),
             stop=stop_after_delay(INSERT_REPEAT_SECONDS),
             wait=wait_fixed(INSERT_POLL_SECONDS),
             retry_error_callback=lambda _: None,
         )
-        found = waiting(ask)
-        if found is None:
+        result = waiting(check)
+        if result is None:
             raise DayPublishError(
                 f"On {instant(day.from_us):%Y-%m-%d} hot Gold lacks trades that hot Silver has. Either an insert is "
                 "half done: start the Silver workers, which complete it, and run the same command again. Or Gold lost "
                 "rows: then add --mend-gold."
             )
-        return found
+        return result
 
     def _is_gold_complete(self, override: ViewOverride) -> bool:
         return len(set(self._counts(_day_of(override), override.keys, override.frames))) == 1
@@ -223,12 +225,12 @@ class DayPublisher:
         return [trades.get(frame, 0) for frame in (0, *frame_seconds(frames))]
 
     def _hot_gold(self, day: Slice) -> list[tuple[ColdTable, str]]:
-        """The time frames whose candles of the day are hot, and the partitions in which they belong."""
-        found = [(cold, hot_partition_of(self.hot, cold, day)) for cold in GOLD]
-        return [(cold, partition) for cold, partition in found if partition]
+        """The Gold tables whose candles of the day are hot, each with the partition to which they belong."""
+        partitions = [(cold, hot_partition_of(self.hot, cold, day)) for cold in GOLD]
+        return [(cold, partition) for cold, partition in partitions if partition]
 
     def _rows(self, silver: Table, day: Slice) -> int:
-        """About how many rows will be staged."""
+        """Estimate of the number of rows to stage."""
         cold = sum(task.file.record_count for task in silver.scan(row_filter=day.between("timestamp")).plan_files())
         partition = partition_of(self.hot, "silver_trades", day)
         return cold + partition_rows(self.hot, [_SILVER.hot])[_SILVER.hot].get(partition, 0)

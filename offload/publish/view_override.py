@@ -1,11 +1,11 @@
-"""The override of the candle views while a day is published: a source of its candles that switches all at once.
+"""The override of the candle views while a day is published: a source of the day's candles that switches at once.
 
-Silver and the candle states cannot be replaced in one statement. But one query reads each table as it was at one moment
-(`enable_shared_storage_snapshot_in_query`, on by default), however often and through whichever views it names the
-table. So during a publication the views compute the day's candles from Silver, with the query that makes the states;
-the result is the same. To replace Silver's partition then switches Silver and all candles for every query, and the
-states are rebuilt behind the override. Where Silver's partition cannot be the switch (it is not hot, or the states
-differ from it), a row of `rederivations` is.
+No statement replaces both Silver and the candle states. But a query reads each table as it was at one moment
+(`enable_shared_storage_snapshot_in_query`, on by default), even if it names the table several times or through views.
+So during a publication the views compute the day's candles from Silver, with the query that makes the states. The
+result is the same. Replacing Silver's partition then switches Silver and all candles for every query, and the states
+are rebuilt behind the override. If Silver's partition is not hot, or the states differ from it, a row of
+`rederivations` is the switch instead.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CandleSource = Literal["silver", "staged"]
 class ViewOverride:
     """Candles of some exchanges (`keys`), time frames (codes) and one day (`from_us`, `to_us`), read from `source`.
 
-    A staged source is used from the `switched` row of `publication` in `rederivations` on.
+    The views use a staged source once `rederivations` has the `switched` row of `publication`.
     """
 
     source: CandleSource
@@ -40,13 +40,13 @@ class ViewOverride:
 
     @property
     def condition(self) -> str:
-        """SQL: whether a candle state is one of these."""
+        """SQL condition that is true for these candle states."""
         seconds = frame_seconds(self.frames)
         return render("override_condition.sql", seconds=seconds, keys=self.keys, from_us=self.from_us, to_us=self.to_us)
 
     @property
     def states(self) -> str:
-        """SQL: these states, made from the rows of the source."""
+        """SQL query that computes these states from the rows of the source."""
         return self._states("")
 
     def apply(self, hot: HotStore, database: str, views: Mapping[str, str]) -> None:
@@ -85,12 +85,12 @@ def frame_seconds(codes: Collection[str]) -> list[int]:
 
 
 def plain_views(settings: Settings) -> dict[str, str]:
-    """The statements of the migrations that create the views on candle states on one server, by view."""
-    alone = settings.model_copy(update={"clickhouse_cluster": ""})
+    """The migrations' statements that create the views on candle states on one server, by view."""
+    one_server = settings.model_copy(update={"clickhouse_cluster": ""})
     states = _from_states(settings.clickhouse_database)
     return {
         statement.object: statement.sql
-        for statement in render_ddl(alone)
+        for statement in render_ddl(one_server)
         if statement.kind is ObjectKind.VIEW and states in statement.sql
     }
 
@@ -106,5 +106,5 @@ def remove_override(hot: HotStore, views: Mapping[str, str]) -> None:
 
 
 def _from_states(database: str) -> str:
-    """How the views read the states."""
+    """The FROM clause by which the views read the states."""
     return f"FROM {database}.{STATE_TABLE} AS state"

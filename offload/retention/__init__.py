@@ -1,1 +1,1 @@
-"""What leaves the hot tables, and the views over hot and cold rows. May import `proof` and below."""
+"""The gate that drops hot partitions, and the views over hot and cold rows. May import `proof` and below."""

@@ -1,10 +1,10 @@
 """The durability gate: an expired hot partition is dropped only when Iceberg has every one of its rows.
 
 Row counts and an order-independent checksum by exchange and symbol must be equal in the partition and the cold table.
-They are compared twice: in place, and again before the drop, after the partition was moved to a table of its own into
-which nothing inserts. A row that arrives between the comparisons makes them differ, and the partition is moved back. A
-row that arrives after the move creates the partition again. The next gate settles a partition that a gate which died
-had moved.
+The gate compares twice: in place, and again after it has moved the partition to a separate table into which nothing
+inserts. If a row arrives between the comparisons, the second one differs and the gate moves the partition back. A row
+that arrives after the move creates the partition again. If a gate dies after a move, the next gate drops the partition
+or moves it back.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ _NO_DAY = (
 class PartitionVerdict(BaseModel):
     """One hot partition: `young` (not expired), `confirmed` (may be dropped), `dropped`, or `held` (`why` says why).
 
-    `kept`: its id is no day (`why` says how that came). It never expires and is no reason for alarm.
+    `kept`: its id is no day (`why` says the reason). It never expires and needs no action.
 
-    `rows`: what a reader of the hot table sees; 0 where a young partition was not counted. `expires_at` (UTC): counted
-    from the later of event time and arrival of the newest row; null where a young partition was not read.
+    `rows`: those that a reader of the hot table sees; 0 if a young partition was not counted. `expires_at` (UTC): the
+    newest event time or arrival of its rows, plus the retention; null if a young partition was not read.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -80,18 +80,18 @@ class _Gate:
         self._now = now
         self._drop = drop
         self._known: KnownTypes = {}
-        # Where a gate that died may have left partitions.
-        aside = {leaving(entry.table) for entry in load_layers().all_retention}
-        self._moved = partition_rows(self._hot, aside) if drop else {}
+        # Partitions that a gate which died has moved.
+        targets = {leaving(entry.table) for entry in load_layers().all_retention}
+        self._moved = partition_rows(self._hot, targets) if drop else {}
 
     def check_table(self, retention: Retention, cold_tables: Sequence[ColdTable]) -> list[PartitionVerdict]:
         """Check a hot table's partitions; `cold_tables` have their rows."""
         table, prefix = retention.table, retention.partition_prefix
-        for left in self._moved.get(leaving(table), ()):
+        for moved in self._moved.get(leaving(table), ()):
             # Only partitions that are a day or month are ever moved.
-            if left.startswith(prefix) and (part := hot_partition(left)):
-                self._mark_cold(cold_tables, left, 0)
-                self._drop_or_return(table, cold_tables, left, part)
+            if moved.startswith(prefix) and (part := hot_partition(moved)):
+                self._mark_cold(cold_tables, moved, 0)
+                self._drop_or_return(table, cold_tables, moved, part)
         partitions = [name for name in partition_rows(self._hot, [table])[table] if name.startswith(prefix)]
         return [self._check_partition(retention, cold_tables, partition) for partition in partitions]
 
@@ -130,7 +130,7 @@ class _Gate:
             mark_cold(self._hot, shown, period_of(partition), until_us)
 
     def _drop_or_return(self, table: str, cold_tables: Sequence[ColdTable], partition: str, part: Slice) -> str:
-        """Drop a partition that was moved; or move it back and return why."""
+        """Drop a partition that was moved and return ""; or move it back and return why."""
         sources = {cold.name: leaving(cold.hot) for cold in cold_tables}
         why = self._first_difference(leaving(table), cold_tables, partition, part, sources)
         if why:
@@ -154,18 +154,19 @@ class _Gate:
         """`_difference` of the first cold table that differs; `sources` by cold table."""
         if not cold_tables:
             return "no cold table has its rows: take its days out of the retention"
-        found = (self._difference(table, cold, partition, part, sources[cold.name]) for cold in cold_tables)
-        return next(filter(None, found), "")
+        differences = (self._difference(table, cold, partition, part, sources[cold.name]) for cold in cold_tables)
+        return next(filter(None, differences), "")
 
     def _difference(self, table: str, cold: ColdTable, partition: str, part: Slice, source: str) -> str:
         """How the partition of the hot `table`, read through `source`, differs from the cold table; "" if not."""
-        here, there = self._compare(table, cold, partition, part, source)
-        differing = sorted(group for group in here.keys() | there.keys() if here.get(group) != there.get(group))
+        hot_sums, cold_sums = self._compare(table, cold, partition, part, source)
+        groups = hot_sums.keys() | cold_sums.keys()
+        differing = sorted(group for group in groups if hot_sums.get(group) != cold_sums.get(group))
         exchanges = {exchange for exchange, _ in differing}
         if not differing or (cold.layer == "gold" and self._are_late_candles(cold, part, source, exchanges)):
             return ""
         exchange, symbol = differing[0]
-        hot_rows, cold_rows = (sum(rows for rows, _ in sums.values()) for sums in (here, there))
+        hot_rows, cold_rows = (sum(rows for rows, _ in sums.values()) for sums in (hot_sums, cold_sums))
         named = f"{exchange} {symbol}".strip() or "no market"
         named += f" and {len(differing) - 1} more" if len(differing) > 1 else ""
         if hot_rows != cold_rows:
@@ -179,27 +180,26 @@ class _Gate:
         hours: list[int] = []
         keys = [""]
         if cold.layer == "gold":
-            rows = self._hot.rows(render("hot_exchanges.sql", table=table), {"partition": partition})
-            keys = [row["key"] for row in rows]
+            exchanges = self._hot.rows(render("hot_exchanges.sql", table=table), {"partition": partition})
+            keys = [row["key"] for row in exchanges]
         else:
             sql = render("hot_hours.sql", table=table, arrival=cold.arrival)
             hours = [int(row["hour_s"]) for row in self._hot.rows(sql, {"partition": partition})]
         select = select_of(cold, partition=cold.layer == "gold", hot=source, event_day=cold.hot_event != cold.arrival)
-        here: Checksums = {}
-        there: Checksums = {}
+        hot_sums: Checksums = {}
+        cold_sums: Checksums = {}
         for exchange in keys:
             span = self._span(cold, part, exchange)
-            add_checksums(here, checksums_of(self._hot, cold, select, span, key))
+            add_checksums(hot_sums, checksums_of(self._hot, cold, select, span, key))
             files = self._files(cold, part)
             sources = cold_sources(self._hot, self._tables[cold.name], files, select, span, self._known)
             # Rows that merge must be in one query. Checksums of other rows add up.
             pieces = ["\nUNION ALL\n".join(sources)] if key and sources else sources
             for piece in pieces:
                 names = {"event": cold.hot_event, "arrival": cold.arrival, "hours": hours, "key": exchange}
-                add_checksums(
-                    there, checksums_of(self._hot, cold, render("cold_partition.sql", source=piece, **names), span, key)
-                )
-        return here, there
+                rows = render("cold_partition.sql", source=piece, **names)
+                add_checksums(cold_sums, checksums_of(self._hot, cold, rows, span, key))
+        return hot_sums, cold_sums
 
     def _are_late_candles(self, cold: ColdTable, part: Slice, source: str, exchanges: Collection[str]) -> bool:
         """Whether these exchanges' candles are late and correct in Iceberg (`offload.hourly.late_candles`)."""

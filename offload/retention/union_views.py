@@ -1,9 +1,10 @@
 """Views in ClickHouse that show hot and cold rows as one table: `trades_raw_all`, `silver_trades_all`,
 `gold_ohlcv_<tf>[_exact]_all`, `<series>_snapshots_all`.
 
-The first offload run creates them, since only the catalog knows where the cold tables are. They are created again when
-that place or their definition changes. They read the cold tables by their hints (`offload.files.version_hint`). Which
-partitions have left the hot tables they read from `left_partitions`, which the gate writes.
+The first offload run creates them, since only the catalog knows where the cold tables are. A run creates them again
+when that location or their definition changes. The views find the cold tables by their version hints
+(`offload.files.version_hint`). The table `left_partitions`, which the gate writes, tells them which partitions have
+left the hot tables.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from offload.tables.cold_tables import TABLES, ColdTable
 from offload.tables.slice_records import read_ledger, read_left
 from offload.tables.slices import DAY_US, instant, parse_gold_id, period_of
 
-# By then a query that began before a partition was marked has planned where to read it, however long it runs.
+# After this time a query that began before a partition was marked has planned where to read it, even if it still runs.
 PLANNING_SECONDS = 5.0
 # The columns of hot Raw that have other names in Iceberg.
 _HOT_NAMES = {"raw_topic": "_topic", "raw_partition": "_partition", "raw_offset": "_offset"}
@@ -36,7 +37,7 @@ Columns = dict[str, tuple[str, str]]
 
 
 class UnionView(BaseModel):
-    """One view. `marked`: partitions that are not completely hot, which the view reads from Iceberg from now on."""
+    """One view. `marked`: partitions that lack hot rows; the view reads them from Iceberg from now on."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,8 +49,9 @@ class UnionView(BaseModel):
 def update_union_views(hot: HotStore, tables: Mapping[str, Table], *, check: bool = False) -> list[UnionView]:
     """Create the views that are missing or changed, and mark partitions that are only cold.
 
-    `tables`: the cold tables by name, after `publish_hints`, since the views find them by the hints. Partitions are
-    compared where a view is created; with `check` for every table, as after a hot partition was dropped by hand.
+    `tables`: the cold tables by name, after `publish_hints`, since the views find them by the hints. The partitions of
+    a table are compared if a view of it is created, and always with `check`, for use after a hot partition was dropped
+    by hand.
 
     Raises:
         OffloadError: ClickHouse or the warehouse failed.
@@ -57,23 +59,23 @@ def update_union_views(hot: HotStore, tables: Mapping[str, Table], *, check: boo
     known = {row["name"]: row["comment"] for row in hot.rows(render("union_views.sql"), {})}
     shown = [cold for cold in TABLES if cold.has_union_view]
     columns = _columns(hot, [cold.hot for cold in shown if cold.layer != "gold"])
-    found = []
+    views = []
     for cold in shown:
         table = tables[cold.name]
         wanted = _definitions(cold, table, columns[cold.hot])
-        news = {view for view, (_, comment) in wanted.items() if known.get(view) != comment}
-        marked = _mark_missing(hot, cold, table) if news or check else ()
+        outdated = {view for view, (_, comment) in wanted.items() if known.get(view) != comment}
+        marked = _mark_missing(hot, cold, table) if outdated or check else ()
         for view, (statement, comment) in wanted.items():
-            if view in news:
+            if view in outdated:
                 hot.command(f"{statement}\nCOMMENT '{comment}'", {})
-            found.append(UnionView(view=view, created=view in news, marked=marked))
-    return found
+            views.append(UnionView(view=view, created=view in outdated, marked=marked))
+    return views
 
 
 def mark_cold(hot: HotStore, tables: Sequence[ColdTable], period: str, until_us: int) -> None:
     """Let the views read a day or month of `tables` from Iceberg, except rows that arrived after `until_us` (µs).
 
-    Returns when the queries that began before have ended, or have had `PLANNING_SECONDS` to plan.
+    Returns when the queries that began before have ended, or after `PLANNING_SECONDS`.
 
     Raises:
         HotStoreError: ClickHouse failed.
@@ -101,15 +103,15 @@ def left_periods(hot: HotStore, cold: ColdTable) -> set[str]:
 
 
 def period_at(cold: ColdTable, moment_us: int) -> str:
-    """The day or month of a time (µs, UTC), as `left_periods` has it."""
+    """The day or month of a time (µs, UTC), in the form of `left_periods`."""
     return f"{instant(moment_us):{_ID[cold.period]}}"
 
 
 def _columns(hot: HotStore, names: Sequence[str]) -> Mapping[str, Columns]:
-    found: defaultdict[str, Columns] = defaultdict(dict)
+    columns: defaultdict[str, Columns] = defaultdict(dict)
     for row in hot.rows(render("column_types.sql"), {"tables": list(names)}):
-        found[row["table"]][row["name"]] = row["type"], row["comment"]
-    return found
+        columns[row["table"]][row["name"]] = row["type"], row["comment"]
+    return columns
 
 
 def _definitions(cold: ColdTable, table: Table, columns: Columns) -> dict[str, tuple[str, str]]:
@@ -144,15 +146,15 @@ def _candles(table: Table, cold: ColdTable, hot_view: str) -> str:
 
 
 def _rows(cold: ColdTable, table: Table, columns: Columns) -> str:
-    """Of Raw, Silver and snapshots, whose cold rows are the hot ones.
+    """The view of Raw, Silver or snapshots, whose cold rows equal the hot rows.
 
-    An Enum is shown as its text: outside ClickHouse it is a number, or bytes.
+    An Enum is shown as text, since other engines would show a number or bytes.
     """
     enums = {name for name, (kind, _) in columns.items() if kind.startswith("Enum")}
     types = {name: "String" if name in enums else kind for name, (kind, _) in columns.items()}
-    # By name in Iceberg, the name in the hot table.
+    # Name in Iceberg -> name in the hot table.
     names = {name: _HOT_NAMES.get(name, name) if cold.layer == "raw" else name for name, _, _ in cold.columns}
-    casts = [f"CAST({_cold_column(cold, name)}, {quote_string(types[here])}) AS {here}" for name, here in names.items()]
+    casts = [f"CAST({_cold_column(cold, name)}, {quote_string(types[hot])}) AS {hot}" for name, hot in names.items()]
     return render(
         "view_rows_all.sql",
         view=f"{cold.hot}_all",
@@ -171,7 +173,7 @@ def _rows(cold: ColdTable, table: Table, columns: Columns) -> str:
 
 
 def _cold_column(cold: ColdTable, name: str) -> str:
-    """SQL of a cold column. Iceberg has NULL for files from before the column."""
+    """SQL of a cold column. Iceberg reads NULL from files that are older than the column."""
     value = cold.later.get(name)
     return f"cold.{name}" if value is None else f"ifNull(cold.{name}, {value!r})"
 
@@ -185,36 +187,36 @@ def _as_in_iceberg(cold: ColdTable, name: str, hot_name: str) -> str:
 def _mark_missing(hot: HotStore, cold: ColdTable, table: Table) -> tuple[str, ...]:
     """Mark the cold partitions of which the hot tables lack rows: dropped by hand or by version 0.1, or lost.
 
-    Of series only those that the gate dropped: a lost one comes back from its answers.
+    For series it marks only partitions that the gate dropped, since lost rows come back from their answers.
     """
     lacking = _lacking(hot, cold, table)
     if not lacking:
         return ()
-    news = sorted(lacking - left_periods(hot, cold))
-    for partition in news:
+    unmarked = sorted(lacking - left_periods(hot, cold))
+    for partition in unmarked:
         mark_cold(hot, [cold], partition, 0)
-    return tuple(news)
+    return tuple(unmarked)
 
 
 def _lacking(hot: HotStore, cold: ColdTable, table: Table) -> set[str]:
     if cold.layer == "series":
         return set(read_left(table.properties))
-    there = _cold_measures(cold, table)
-    if not there:
+    cold_measures = _cold_measures(cold, table)
+    if not cold_measures:
         return set()
     sql = render("count_partitions.sql", table=cold.hot_table, bucket_seconds=cold.bucket_seconds)
-    here = Counter({period_of(row["partition_id"]): int(row["measure"]) for row in hot.rows(sql, {})})
-    return {partition for partition, measure in there.items() if here[partition] < measure}
+    hot_measures = Counter({period_of(row["partition_id"]): int(row["measure"]) for row in hot.rows(sql, {})})
+    return {partition for partition, measure in cold_measures.items() if hot_measures[partition] < measure}
 
 
 def _cold_measures(cold: ColdTable, table: Table) -> Mapping[str, int]:
-    """Rows in Iceberg by hot partition, for Gold the trades in the candles; read from metadata only."""
-    found: Counter[str] = Counter()
+    """Rows in Iceberg by hot partition; for Gold the trades in the candles. Reads only metadata."""
+    measures: Counter[str] = Counter()
     if cold.layer == "gold":
         for name, record in read_ledger(table.properties).items():
-            found[period_at(cold, parse_gold_id(cold, name).from_us)] += record.measure
-        return found
+            measures[period_at(cold, parse_gold_id(cold, name).from_us)] += record.measure
+        return measures
     for task in table.scan().plan_files():
         # A day transform counts days since the epoch.
-        found[period_at(cold, task.file.partition[0] * DAY_US)] += task.file.record_count
-    return found
+        measures[period_at(cold, task.file.partition[0] * DAY_US)] += task.file.record_count
+    return measures

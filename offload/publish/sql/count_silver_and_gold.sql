@@ -1,4 +1,4 @@
--- Trades that candles count, of some exchanges and a day, in Silver (frame 0) and in the candle states of each frame.
+-- Trades of exchanges on a day, as candles count them: in Silver (frame 0), and in the candle states of each frame.
 {% import '_counting.sql' as counting %}
 SELECT 0 AS frame, toInt64({{ counting.trades('silver') }}) AS trades
 FROM silver_trades AS silver

@@ -1,4 +1,4 @@
--- Cold Silver rows of one exchange and day into the staging table of Silver.
+-- Copy cold Silver rows of one exchange and day to the staging table of Silver.
 INSERT INTO silver_trades_staged ({{ columns | join(', ') }})
 SELECT {{ columns | join(', ') }}
 FROM

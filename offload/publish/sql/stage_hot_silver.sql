@@ -1,6 +1,6 @@
--- Hot Silver rows of the day that the re-derivation does not change: other exchanges, and what is not in Iceberg.
--- Of an hour that was open when it was offloaded, those are the rows that are neither in Iceberg nor a dead letter or
--- duplicate: a row that the re-derivation removed from Silver is one of the two.
+-- Copy the hot Silver rows of the day that the re-derivation does not change: those of other exchanges, and those of hours
+-- that are not in Iceberg. Of an hour that was open when it was offloaded, they are the rows that are not in Iceberg, and
+-- neither a dead letter nor a duplicate. A row that the re-derivation removed from Silver is one of the latter two.
 {% import '_macros.sql' as sql %}
 INSERT INTO silver_trades_staged
 SELECT *

@@ -1,4 +1,4 @@
--- Trades that the staged day has twice: once from Iceberg, and once from an hour that Iceberg does not have, or not wholly.
+-- Trades that the staged day has twice: from Iceberg, and from an hour that Iceberg lacks or has only in part.
 SELECT toString(exchange) AS key, count() AS trades
 FROM
 (

@@ -1,4 +1,4 @@
--- Candle states of some exchanges and a day. Rows that are inserted meanwhile are of other days.
+-- Delete the candle states of exchanges on a day. Rows that are inserted meanwhile belong to other days.
 ALTER TABLE gold_ohlcv_state
 DELETE WHERE {{ condition }}
 SETTINGS mutations_sync = 2

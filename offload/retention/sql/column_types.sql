@@ -1,4 +1,4 @@
--- Columns of some hot tables or views.
+-- Columns of hot tables or views.
 SELECT table, name, type, comment
 FROM system.columns
 WHERE database = currentDatabase() AND table IN {tables:Array(String)}

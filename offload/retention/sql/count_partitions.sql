@@ -1,4 +1,4 @@
--- What a hot table has of each partition: rows, or trades in the candles.
+-- The size of each partition of a hot table: rows, or trades in the candles.
 SELECT _partition_id AS partition_id, {{ 'sum(trade_count)' if bucket_seconds else 'count()' }} AS measure
 FROM {{ table }}
 {% if bucket_seconds %}
