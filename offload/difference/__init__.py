@@ -1,1 +1,1 @@
-"""How Silver by today's rules differs from Silver, for one exchange and day. May import `retention` and below."""
+"""The difference between Silver by today's rules and the present Silver. May import `retention` and below."""

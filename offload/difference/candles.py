@@ -1,6 +1,6 @@
-"""Candles of Silver rows: minutes that are made in parts and merged, and longer frames from minutes.
+"""Computes candles from Silver rows: minutes from parts of the rows, which are merged, and longer frames from minutes.
 
-A day's minutes are merged from many parts in bounded memory: `MinuteSpill` keeps them on disk by symbol.
+The minutes of a day are merged in bounded memory: `MinuteSpill` keeps the parts on disk by symbol.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _NUMBERS = ["open", "high", "low", "close", *_SUMS]
 _ORDER = ["timestamp", "sequence", "trade_id"]
 _FIRST, _LAST = [f"first_{name}" for name in _ORDER], [f"last_{name}" for name in _ORDER]
 MINUTE_SECONDS = 60
-# The columns of Silver that minutes are made of.
+# The columns of Silver from which minutes are computed.
 TRADE_COLUMNS = [*_KEY[:2], *_ORDER, "price", "quantity", "quote_volume", "side", "trade_kind", "match_count"]
-# Symbols are in this many groups. A few groups at a time are in memory; all of them where there are few minutes.
+# Symbols are in this many groups. A few groups at a time are in memory, or all groups if there are few minutes.
 GROUPS = 32
 _MERGE_ROWS = 40_000
 
 
 def minute_candles(silver: pl.DataFrame) -> pl.DataFrame:
-    """1-minute candles of the trades that candles count, with the order keys of open and close (`merge_minutes`)."""
+    """1-minute candles of the trades that candles count, with the order keys of open and close for `merge_minutes`."""
     rows = silver.filter(pl.col("trade_kind").is_in(COUNTED)).sort(_ORDER)
     rows = rows.with_columns(_bucket("timestamp", MINUTE_SECONDS))
     return rows.group_by(_KEY, maintain_order=True).agg(
@@ -45,12 +45,12 @@ def minute_candles(silver: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def merge_minutes(one: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
-    """The minutes of the trades of both, as `minute_candles` makes them of all trades together."""
-    rows = pl.concat([one, other])
+def merge_minutes(first: pl.DataFrame, second: pl.DataFrame) -> pl.DataFrame:
+    """The minutes of the trades of both frames, equal to those that `minute_candles` computes of all these trades."""
+    rows = pl.concat([first, second])
     opened = rows.sort(_FIRST).group_by(_KEY, maintain_order=True)
     closed = rows.sort(_LAST).group_by(_KEY, maintain_order=True)
-    made = opened.agg(
+    merged = opened.agg(
         pl.col("open").first(),
         pl.col("high").max(),
         pl.col("low").min(),
@@ -58,7 +58,7 @@ def merge_minutes(one: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
         *(pl.col(name).first() for name in _FIRST),
     )
     ends = closed.agg(pl.col("close").last(), *(pl.col(name).last() for name in _LAST))
-    return made.join(ends, on=_KEY, how="left").select(rows.columns)
+    return merged.join(ends, on=_KEY, how="left").select(rows.columns)
 
 
 def candles(whole_minutes: pl.DataFrame, seconds: int) -> pl.DataFrame:
@@ -79,7 +79,7 @@ def candles(whole_minutes: pl.DataFrame, seconds: int) -> pl.DataFrame:
 
 
 def count_altered(before: pl.DataFrame, after: pl.DataFrame) -> int:
-    """How many candles are in one frame only or differ in a number."""
+    """How many candles are in only one of the two frames or differ in a number."""
     names = [*_KEY, *_NUMBERS]
     first, second = before.select(names), after.select(names)
     gone = first.join(second, on=_KEY, how="anti").height
@@ -87,7 +87,7 @@ def count_altered(before: pl.DataFrame, after: pl.DataFrame) -> int:
 
 
 class MinuteSpill:
-    """The 1-minute candles of all trades added; `like` has the trades' columns (cold Silver's)."""
+    """The 1-minute candles of all trades added, on disk. `like`: a frame with the trades' columns (cold Silver's)."""
 
     def __init__(self, folder: Path, like: pl.DataFrame) -> None:
         self._spill = Spill(folder, GROUPS, by=pl.col("symbol").hash(seed=0) % GROUPS)
@@ -107,16 +107,16 @@ class MinuteSpill:
         return self._spill.empty
 
     def pieces(self, group: int) -> Iterator[pl.DataFrame]:
-        """What was added for the symbols of a group, piece by piece."""
+        """The minutes that were added for the symbols of a group, piece by piece and not merged."""
         return self._spill.pieces(group)
 
     def groups(self) -> Iterator[pl.DataFrame]:
-        """All minutes, merged, for some symbols at a time."""
+        """All minutes, merged, a group of symbols at a time."""
         return (minutes for (minutes,) in merged_minutes(self))
 
 
 def merged_minutes(*spills: MinuteSpill) -> Iterator[tuple[pl.DataFrame, ...]]:
-    """The merged minutes of each spill, for the same symbols at a time."""
+    """The merged minutes of each spill, of the same group of symbols at a time."""
     sums = [_MinuteSum(spill.empty) for spill in spills]
     for group in range(GROUPS):
         for total, spill in zip(sums, spills, strict=True):
@@ -127,7 +127,7 @@ def merged_minutes(*spills: MinuteSpill) -> Iterator[tuple[pl.DataFrame, ...]]:
 
 
 class _MinuteSum:
-    """Minutes that are merged whenever `_MERGE_ROWS` of them are waiting."""
+    """Minutes that are merged whenever `_MERGE_ROWS` unmerged ones are held."""
 
     def __init__(self, empty: pl.DataFrame) -> None:
         self._empty = empty

@@ -1,4 +1,4 @@
-"""What today's rules change in one exchange and day, found bucket by bucket in bounded memory."""
+"""Finds what today's rules change in one exchange and day, bucket by bucket in bounded memory."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ _VERSION_COLUMNS = HELD.names()
 class DayChanges:
     """Differences between cold Silver and what today's rules make of cold Bronze.
 
-    `tasks`: Silver's live files. `leaving_rows`: for each file (by index) which rows leave. `new`: rows that come,
-    spilled by arrival hour (start, µs). `new_rows`, `leaving_hours`: how many rows come and leave, by that hour.
-    `rows`: how many rows the day has afterwards. `dead_letters`: what the changes mean for dead letters and duplicates.
+    `tasks`: Silver's live files. `leaving_rows`: by the index of the file, a mask of the rows that leave. `new`: the
+    rows that come, on disk by arrival hour (start, µs). `new_rows`, `leaving_hours`: how many rows come and leave, by
+    that hour. `rows`: the rows of the day afterwards. `dead_letters`: the changes of dead letters and duplicates.
+    `added`, `removed`, `altered`, `unfounded`: numbers of rows (see `SilverDifference`).
     """
 
     table: Table
@@ -62,10 +63,10 @@ class DayChanges:
 
 
 def find_changes(day: RederivedDay, folder: Path) -> DayChanges | None:
-    """Compare Silver with Bronze; None where the exchange has neither on that day.
+    """Compare Silver with Bronze; None if the exchange has neither on that day.
 
-    The first pass finds the suspect trade ids, the second compares only those. `folder` (empty) holds what does not fit
-    in memory.
+    The first pass finds the suspect trade ids, the second compares only these. `folder` (empty): for rows that do not
+    fit in memory.
 
     Raises:
         HotStoreError: ClickHouse failed.
@@ -81,22 +82,22 @@ def find_changes(day: RederivedDay, folder: Path) -> DayChanges | None:
     ensure_disk_space(folder, checksums.suspect_rows, "re-derive one --exchange or --symbol at a time")
     buckets = bucket_count(checksums.suspect_rows)
     dead_letters = DeadLetterChanges(day, records, checksums, folder / "dead-letters", buckets)
-    found = DayChanges(table, tasks, {}, _new_rows(folder, table), dead_letters, totals.silver_rows)
+    changes = DayChanges(table, tasks, {}, _new_rows(folder, table), dead_letters, totals.silver_rows)
     if buckets:
         silver = day.silver_parts(table, tasks, _column_names(table))
         suspects = SuspectRows(day, checksums, table, silver, bronze, totals.summed_symbols, folder, buckets)
         corrections = spill_suspects(records.corrections, checksums, folder / "corrections", buckets)
         for bucket in range(buckets):
-            _compare_bucket(day, found, suspects, corrections.read(bucket), bucket)
-    found.rows += found.added - found.removed
-    return found
+            _compare_bucket(day, changes, suspects, corrections.read(bucket), bucket)
+    changes.rows += changes.added - changes.removed
+    return changes
 
 
 def _compare_bucket(
-    day: RederivedDay, found: DayChanges, suspects: SuspectRows, corrections: pl.DataFrame, bucket: int
+    day: RederivedDay, changes: DayChanges, suspects: SuspectRows, corrections: pl.DataFrame, bucket: int
 ) -> None:
     silver, bronze = suspects.read(bucket)
-    # A redelivered message is in two arrival hours; the earlier row is the message.
+    # A redelivered message may be in two arrival hours. Its earlier row counts.
     messages = bronze.sort("ingested_at", *COORDINATES[:3]).unique(COORDINATES, keep="first", maintain_order=True)
     rows = messages.to_arrow().cast(BRONZE)
     nothing = silver.select(_VERSION_COLUMNS).clear()
@@ -106,28 +107,29 @@ def _compare_bucket(
     rederived = silver.filter(pl.col("insert_token").str.starts_with(REDERIVED_TOKEN))
     may_be_elsewhere = pl.concat([difference.added.select(_VERSION_COLUMNS), rederived.select(_VERSION_COLUMNS)])
     if may_be_elsewhere.height or difference.unfounded.height:
-        elsewhere = _elsewhere(day, found.table, may_be_elsewhere)
+        elsewhere = _elsewhere(day, changes.table, may_be_elsewhere)
         moved = _moved(day, difference.unfounded)
         difference = silver_difference(rows, silver, elsewhere, moved, day.rules, corrections, suspects.matches)
     leaving = pl.concat([difference.removed, difference.replaced])
     coming = pl.concat([difference.added, difference.altered])
     for (number,), part in leaving.group_by("file"):
         index = int(str(number))
-        mask = found.leaving_rows.setdefault(index, np.zeros(found.tasks[index].file.record_count, dtype=np.bool_))
+        rows_of_file = changes.tasks[index].file.record_count
+        mask = changes.leaving_rows.setdefault(index, np.zeros(rows_of_file, dtype=np.bool_))
         mask[part["row"].to_numpy()] = True
-    found.new.add(coming.select(_column_names(found.table)))
-    for counter, frame in ((found.new_rows, coming), (found.leaving_hours, leaving)):
+    changes.new.add(coming.select(_column_names(changes.table)))
+    for counter, frame in ((changes.new_rows, coming), (changes.leaving_hours, leaving)):
         for start, count in frame.group_by(_HOUR.alias("hour")).len().iter_rows():
             counter[start] += count
-    found.added += difference.added.height
-    found.removed += difference.removed.height
-    found.altered += difference.altered.height
-    found.unfounded += difference.unfounded.height
-    found.dead_letters.add_bucket(difference, messages, bucket)
+    changes.added += difference.added.height
+    changes.removed += difference.removed.height
+    changes.altered += difference.altered.height
+    changes.unfounded += difference.unfounded.height
+    changes.dead_letters.add_bucket(difference, messages, bucket)
 
 
 def _elsewhere(day: RederivedDay, silver: Table, wanted_rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows with these identities that Silver has on another day, or in hours that are not in Iceberg yet."""
+    """The rows of Silver with these identities on another day, or in hours that are not in Iceberg yet."""
     found = [wanted_rows.clear()]
     wanted = wanted_rows.select(IDENTITY).unique()
     if wanted.height:
@@ -150,7 +152,7 @@ def _elsewhere(day: RederivedDay, silver: Table, wanted_rows: pl.DataFrame) -> p
         rows = day.hot.rows(sql, {**span, "ids": part["trade_id"].to_list()})
         frame = pl.DataFrame(rows, schema={**wanted_rows.schema, "is_open": pl.Boolean})
         frame = frame.join(wanted, on=IDENTITY, how="semi")
-        # In an hour that Iceberg has in part, the row of the same message is not another row.
+        # In an hour that Iceberg has only in part, the row of the same message is the same row.
         others = frame.filter(~pl.col("is_open")).drop("is_open")
         newer = frame.filter("is_open").drop("is_open").join(wanted_rows, on=_ROW_KEY, how="anti")
         found += [others, newer]
@@ -158,7 +160,7 @@ def _elsewhere(day: RederivedDay, silver: Table, wanted_rows: pl.DataFrame) -> p
 
 
 def _moved(day: RederivedDay, unfounded: pl.DataFrame) -> pl.DataFrame:
-    """Coordinates of those rows' messages that Bronze has on another day."""
+    """The coordinates of the unfounded rows whose messages Bronze has on another day."""
     found = [unfounded.select(COORDINATES).clear()]
     if unfounded.height:
         times = unfounded["ingested_at"].dt.epoch("us").to_list()

@@ -1,8 +1,8 @@
-"""One exchange and day of a re-derivation, and how its cold rows are read: piece by piece, two pieces at a time.
+"""One exchange and day of a re-derivation. Its cold rows are read piece by piece, two pieces at a time.
 
-The libraries (polars, Arrow) release Python's lock while they compute, and polars has a thread for each core besides.
-So two threads are enough to keep the cores busy: one waits for its file while the other computes. Each piece is in
-memory several times over. More threads would exceed the memory that a re-derivation may take.
+polars and Arrow release Python's lock while they compute, and polars has its own thread for each core. So two threads
+keep the cores busy: one waits for its file while the other computes. Each piece is in memory several times, so more
+threads would exceed the memory of a re-derivation.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class RederivedDay:
-    """An exchange (`part.key`) and UTC day of event time; only `symbol` (canonical), or all where it is "".
+    """An exchange (`part.key`) and UTC day of event time. `symbol` (canonical) limits it to one symbol; "": all.
 
-    `rederived_hours`: Bronze rows that replace those of Iceberg in a dry run, as Parquet files by arrival hour (start,
-    µs).
+    `rederived_hours`: for a dry run, Bronze rows that replace those of Iceberg, as Parquet files by arrival hour
+    (start, µs).
     """
 
     tiers: Tiers
@@ -64,13 +64,13 @@ class RederivedDay:
     def rows_of_day(self) -> BooleanExpression:
         """The exchange's rows of the day, by event time."""
         span = Slice(self.part.from_us, self.part.to_us).between("timestamp")
-        # pyiceberg accepts plain names and values here, which its annotations do not say.
+        # pyiceberg accepts plain names and values here, although its annotations do not.
         return And(span, EqualTo("exchange", self.part.key))  # type: ignore[call-arg, arg-type]
 
     def silver_tasks(self, table: Table) -> list[FileScanTask]:
         """The live files of cold Silver for this exchange and day, which are one partition."""
-        found: list[FileScanTask] = list(table.scan(row_filter=self.rows_of_day()).plan_files())
-        return sorted(found, key=lambda task: task.file.file_path)
+        tasks: list[FileScanTask] = list(table.scan(row_filter=self.rows_of_day()).plan_files())
+        return sorted(tasks, key=lambda task: task.file.file_path)
 
     def silver_parts(self, table: Table, tasks: Sequence[FileScanTask], columns: Sequence[str]) -> list[SilverPart]:
         """The rows of these files, of all symbols, with `file` (index in `tasks`) and `row` (number in the file)."""
@@ -93,7 +93,7 @@ class RederivedDay:
         ]
 
     def compared(self, silver: pl.DataFrame) -> pl.DataFrame:
-        """The rows of Silver that are compared: those of `symbol`, as only Bronze rows of that symbol are read."""
+        """The rows of Silver that are compared: those of `symbol`, since only Bronze rows of that symbol are read."""
         return silver.filter(pl.col("symbol") == self.symbol) if self.symbol else silver
 
     def _silver_part(
@@ -126,8 +126,8 @@ class RederivedDay:
 
     def _exchange_symbols(self) -> list[str]:
         """The exchange's spellings of `symbol`."""
-        ours = (pl.col("exchange") == self.part.key) & (pl.col("canonical") == self.symbol)
-        return self.rules.markets.filter(ours)["exchange_symbol"].to_list()
+        is_market = (pl.col("exchange") == self.part.key) & (pl.col("canonical") == self.symbol)
+        return self.rules.markets.filter(is_market)["exchange_symbol"].to_list()
 
 
 def no_silver(table: Table) -> pl.DataFrame:
@@ -139,7 +139,7 @@ def no_silver(table: Table) -> pl.DataFrame:
 def in_parallel(reads: Iterable[Callable[[], Result]]) -> Iterator[Result]:
     """Run all `reads`, two at a time, and yield their results in order.
 
-    An error ends it once the reads under way are done.
+    After an error the remaining reads are cancelled, and the error is raised when the reads under way have ended.
     """
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="rederive")
     try:

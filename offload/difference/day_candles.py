@@ -1,4 +1,4 @@
-"""The minutes of a day's Silver before and after a re-derivation, and how many candles differ."""
+"""Computes the minutes of a day's Silver before and after a re-derivation, and counts the candles that differ."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from offload.tables.cold_tables import GOLD
 
 
 class DayCandles:
-    """The minutes of all symbols, in `folder`, made from the files that Silver had.
+    """The minutes of all symbols before and after, in `folder`, computed from Silver's files before the re-derivation.
 
-    `after` is `before` where nothing changes.
+    `after` is `before` if nothing changes.
     """
 
     def __init__(self, day: RederivedDay, changes: DayChanges, folder: Path) -> None:
         self._changes = changes
         folder.mkdir(parents=True)
-        none = no_silver(changes.table)
-        self.before = MinuteSpill(folder / "before", none)
-        self.after = MinuteSpill(folder / "after", none) if changes.any else self.before
+        empty = no_silver(changes.table)
+        self.before = MinuteSpill(folder / "before", empty)
+        self.after = MinuteSpill(folder / "after", empty) if changes.any else self.before
         parts = day.silver_parts(changes.table, changes.tasks, TRADE_COLUMNS)
         for _ in in_parallel(partial(self._add, part) for part in parts):
             pass
@@ -42,13 +42,13 @@ class DayCandles:
 
     def count_altered(self) -> dict[str, int]:
         """How many candles differ, by time frame."""
-        found = {cold.timeframe: 0 for cold in GOLD}
+        counts = {cold.timeframe: 0 for cold in GOLD}
         if self._changes.any:
             for before, after in merged_minutes(self.before, self.after):
                 for cold in GOLD:
                     seconds = cold.bucket_seconds
-                    found[cold.timeframe] += count_altered(candles(before, seconds), candles(after, seconds))
-        return found
+                    counts[cold.timeframe] += count_altered(candles(before, seconds), candles(after, seconds))
+        return counts
 
     def _add(self, part: SilverPart) -> None:
         for piece in part():

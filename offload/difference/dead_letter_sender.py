@@ -1,4 +1,4 @@
-"""Sends the dead letters of a re-derivation where the Silver worker sends its own: to the DLQ topic and its table."""
+"""Sends the dead letters of a re-derivation to the DLQ topic and its table, as the Silver worker does."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class DeadLetterSendError(OffloadError):
 
 
 class DeadLetterSender:
-    """Sends dead letters to the topic and to the table; connects when there is a first one.
+    """Sends dead letters to the topic and to the table. Connects with the first dead letter.
 
-    The table gets each dead letter directly, so that it has the letter when the call returns. The copy that comes
-    through the topic has the same coordinates and reason and merges with it.
+    It also inserts each dead letter into the table, so that the table has it when the call returns. The copy that comes
+    through the topic has the same coordinates and reason, so the two rows merge.
     """
 
     def __init__(self, settings: Settings, hot: HotStore) -> None:
@@ -50,11 +50,11 @@ class DeadLetterSender:
         """Send one dead letter for each reject (`REJECT_COLUMNS`).
 
         Raises:
-            PostError: Kafka does not acknowledge them within a minute.
+            DeadLetterSendError: Kafka does not acknowledge them within a minute.
             HotStoreError: ClickHouse failed.
         """
-        for some in rejects.iter_slices(LETTERS_A_BATCH):
-            self._send(some, rules_version)
+        for batch in rejects.iter_slices(LETTERS_A_BATCH):
+            self._send(batch, rules_version)
 
     def _send(self, rejects: pl.DataFrame, rules_version: str) -> None:
         if self._ends is None:

@@ -1,9 +1,10 @@
-"""What a re-derivation means for dead letters and counted duplicates, so that each message stays in one place.
+"""Changes the dead letters and counted duplicates with a re-derivation, so that each message stays in one place.
 
-A dead letter whose message passes now gets a note in `dlq_replays` before Silver has the trade. A message that fails
-now gets a dead letter, and a note as well, while Silver still has it. The view `dlq_resolutions` evaluates a note at
-the same moment as Silver is replaced. So a message is never both in Silver and an open dead letter, and never in
-neither. Everything is derived from what the tables hold, so a repetition does what a crash left undone.
+A dead letter whose message now passes gets a note in `dlq_replays` before Silver has the trade. A message that now
+fails gets a dead letter and a note while Silver still has its trade. The view `dlq_resolutions` evaluates a note by
+what Silver has, so all notes take effect when Silver is replaced. A message is never both in Silver and an open dead
+letter, and never in neither. All changes are computed from the tables, so a repetition completes what a crash left
+undone.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from silver_processor.core.refine import REJECT_COLUMNS
 
 _MESSAGES_A_STATEMENT = 1000
 _NOTE_COLUMNS = [*COORDINATES, "exchange", "symbol", "timestamp", "rejected_at", "reason"]
-# Messages that are equal in these columns are one row of Bronze.
+# Bronze merges messages that are equal in these columns.
 _CONTENT = [
     *("exchange", "symbol", "trade_id", "price_text", "quantity_text", "timestamp_raw", "side", "sequence"),
     *("kind", "matches"),
@@ -39,7 +40,8 @@ _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 class DeadLetterChanges:
     """The changes for one exchange and day. Call `add_bucket` for each bucket, then `send`, then `confirm`.
 
-    `records`: what ClickHouse knows; only suspect trade ids are looked at.
+    `records`: the dead letters and duplicates in ClickHouse; only those with suspect trade ids are compared.
+    `resolved`: number of dead letters whose messages now pass. `written`: number of messages that now fail.
     """
 
     def __init__(
@@ -57,10 +59,10 @@ class DeadLetterChanges:
         self.resolved = self.written = 0
 
     def add_bucket(self, difference: SilverDifference, bronze: pl.DataFrame, bucket: int) -> None:
-        """Add what the difference of one bucket means for the messages `bronze`."""
+        """Add the changes that follow from the difference of one bucket. `bronze`: its messages."""
         letters, duplicates = self._letters.read(bucket), self._known_duplicates.read(bucket)
         left = pl.concat([difference.removed, difference.replaced]).select(*_SILVER_KEY, "timestamp")
-        # Only the worker compares messages with matches that Silver has under other ids: its verdict stands.
+        # Only the worker compares messages with matches that Silver has under other ids, so its dead letters stay.
         covered = difference.valid.filter("is_covered")
         contradicting = letters.filter(pl.col("reason") == Reason.TRADE_CONTRADICTS.value)
         stands = contradicting.join(covered, on=COORDINATES, how="semi")
@@ -69,7 +71,7 @@ class DeadLetterChanges:
         own = difference.valid.join(rejections, on=COORDINATES, how="inner")
         passing = pl.concat([own, _merged_away(difference, bronze, open_letters).select(own.columns)])
         failing = _newly_rejected(difference, left, duplicates)
-        # A dead letter that a note hides is open again by itself, unless the note was confirmed.
+        # A dead letter that a note resolves opens again when Silver loses the row, unless the note was confirmed.
         hidden = failing.join(letters, on=COORDINATES, how="semi")
         without_letter = failing.join(letters, on=COORDINATES, how="anti")
         confirmed_before = hidden.join(letters.filter(pl.col("is_confirmed")), on=COORDINATES, how="semi")
@@ -93,7 +95,7 @@ class DeadLetterChanges:
         self.written += failing.height
 
     def send(self, sender: DeadLetterSender) -> None:
-        """Write notes, dead letters and duplicates that must be there before Silver changes.
+        """Write the notes, dead letters and duplicates that must exist before Silver changes.
 
         Raises:
             HotStoreError: ClickHouse failed.
@@ -137,15 +139,15 @@ class DeadLetterChanges:
             self._day.hot.insert("duplicate_trades", stamped.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
     def _delete(self, name: str, rows: pl.DataFrame) -> None:
-        for some in rows.iter_slices(_MESSAGES_A_STATEMENT):
-            self._day.hot.command(render(name), {"messages": coordinate_texts(some)})
+        for batch in rows.iter_slices(_MESSAGES_A_STATEMENT):
+            self._day.hot.command(render(name), {"messages": coordinate_texts(batch)})
 
 
 def _newly_rejected(difference: SilverDifference, left: pl.DataFrame, duplicates: pl.DataFrame) -> pl.DataFrame:
     """Rejects (`REJECT_COLUMNS`) of messages that were in Silver or duplicates, with that row's market and time.
 
-    Bronze keeps one of several messages of the same content. Silver's message may be another one of them, which then
-    fails for the same reason.
+    Bronze keeps one of several messages with the same content. If Silver's message is another of them, it fails for the
+    same reason.
     """
     market = (pl.col("symbol").alias("symbol_row"), pl.col("timestamp").alias("timestamp_row"))
     was = pl.concat([rows.select(*COORDINATES, *market) for rows in (left, duplicates)]).unique(COORDINATES)
@@ -164,7 +166,7 @@ def _newly_rejected(difference: SilverDifference, left: pl.DataFrame, duplicates
 def _merged_away(difference: SilverDifference, bronze: pl.DataFrame, open_letters: pl.DataFrame) -> pl.DataFrame:
     """Valid messages with a dead letter that Bronze has merged away: `difference.valid`, `rejected_at`, `reason`.
 
-    Bronze keeps the latest of several messages of the same content. Its verdict holds for all of them.
+    Bronze keeps the latest of several messages with the same content. The result for it holds for all of them.
     """
     lost = open_letters.join(bronze, on=COORDINATES, how="anti").select(
         *_CONTENT, *COORDINATES, "rejected_at", "reason"

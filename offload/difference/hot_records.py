@@ -1,4 +1,4 @@
-"""What ClickHouse knows of the messages of one exchange and day: dead letters, duplicates, accepted versions."""
+"""Reads the dead letters, duplicates and accepted versions of one exchange and day from ClickHouse."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class KafkaTimes:
 
 @dataclass(frozen=True)
 class HotRecords:
-    """Local Parquet files: dead `letters` and counted `duplicates` within a span of Kafka time, all `corrections`."""
+    """Local Parquet files: dead `letters` and counted `duplicates` of a span of Kafka time, and all `corrections`."""
 
     letters: Path
     duplicates: Path
@@ -43,7 +43,7 @@ class HotRecords:
 
     @classmethod
     def fetch(cls, day: RederivedDay, published: KafkaTimes, folder: Path) -> HotRecords:
-        """Read them from ClickHouse into files of `folder`, which is created.
+        """Read the records from ClickHouse into files of `folder`, which is created.
 
         Raises:
             HotStoreError: ClickHouse failed.

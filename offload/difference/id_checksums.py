@@ -1,8 +1,8 @@
-"""Which trade ids of a day differ between Bronze and Silver, found by checksums in constant memory (pure).
+"""Finds the trade ids of a day that differ between Bronze and Silver, by checksums in constant memory (pure).
 
 Most trades are in Silver exactly as today's rules make them. To find the others, each trade id has a slot. A slot adds
-the hashes of the valid messages with the id and subtracts those of Silver's rows. Where a slot is zero, messages and
-rows are the same, each as often.
+the hashes of the valid messages with the id and subtracts those of Silver's rows. If a slot is zero, its messages and
+rows are the same, in the same numbers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from offload.difference.silver_difference import IDENTITY, REDERIVED_TOKEN, VALU
 from offload.tables.cold_tables import BY_NAME
 from schemas.coordinates import COORDINATES
 
-# A million slots: few trade ids of a day share one. Ids that do are only compared together.
+# With a million slots few trade ids of a day share one. Ids that share a slot are compared together.
 SLOTS = 1 << 20
 _MESSAGE_SLOTS = 1 << 23
 _SLOT_SEED, _MESSAGE_SEED = 0x452821E638D01377, 0xBE5466CF34E90C6C
@@ -33,9 +33,9 @@ Flags = npt.NDArray[np.bool_]
 
 
 class IdChecksums:
-    """Which trade ids of one exchange and day are suspect: they may differ, or share a slot with one that may.
+    """The suspect trade ids of one exchange and day: they may differ, or share a slot with an id that may differ.
 
-    Several threads may add at once. Ask when all is added.
+    Several threads may add at once. Query the suspects only after everything is added.
     """
 
     def __init__(self, slots: int = SLOTS) -> None:
@@ -54,7 +54,7 @@ class IdChecksums:
     def add_silver(self, rows: pl.DataFrame) -> None:
         """Add rows of cold Silver (`SILVER_COLUMNS`).
 
-        Rows that an earlier re-derivation added are suspect: the stream may have brought their trades since.
+        Rows that an earlier re-derivation added are suspect, since the stream may have brought the same trades.
         """
         slots = _hashed(rows.select(COORDINATES).cast(_COORDINATE_TYPES), _MESSAGE_SEED, _MESSAGE_SLOTS)
         with self._lock:
@@ -70,12 +70,12 @@ class IdChecksums:
         self.mark_suspect(messages["trade_id"])
 
     def mark_suspect(self, trade_ids: pl.Series) -> None:
-        """Make these ids suspect, whatever their checksums say."""
+        """Make these ids suspect, whatever their checksums are."""
         self._suspect[self._slots(trade_ids)] = True
         self._unequal = None
 
     def may_be_in_silver(self, messages: pl.DataFrame) -> pl.Series:
-        """For each message (`COORDINATES`) whether a row of Silver may be made of it; False is certain."""
+        """For each message (`COORDINATES`) whether a row of Silver may come from it; False is certain."""
         slots = _hashed(messages.select(COORDINATES).cast(_COORDINATE_TYPES), _MESSAGE_SEED, _MESSAGE_SLOTS)
         return pl.Series(self._messages[slots])
 

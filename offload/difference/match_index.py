@@ -1,9 +1,9 @@
-"""Trades of several matches in one exchange and day: which messages bring a match that Silver does not have (pure).
+"""Finds the messages of one exchange and day that bring a match that Silver does not have (pure).
 
-Trades are compared in buckets by trade id. But a trade of several matches and the same matches one by one have
-different ids. So the ids of all matches of the markets that have such trades are collected before the buckets are
-compared, as Silver's worker does. When today's rules remove a trade of several matches from Silver, its single matches
-are added by the next re-derivation only.
+Trades are compared in buckets by trade id. But a trade of several matches has another id than the single matches. So
+the ids of all matches are collected before the buckets are compared, in markets that have trades of several matches.
+The Silver worker does the same. If today's rules remove a trade of several matches from Silver, only the next
+re-derivation adds its single matches.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ORDER = ["timestamp", "sequence", "trade_id", *COORDINATES]
 
 
 class MatchIndex:
-    """The matches that Silver has. Add Bronze and Silver in any order, then ask with `split_new`.
+    """The matches that Silver has. Add Bronze and Silver in any order, then call `split_new`.
 
     `symbols` (canonical) have trades of several matches in Bronze or Silver. Other symbols need no index.
     """
@@ -51,9 +51,11 @@ class MatchIndex:
         self._candidates.append(valid.select(*_ORDER, "symbol", "match_count"))
 
     def split_new(self, added: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Of rows whose ids Silver does not have: those that bring new matches, and those that bring some known ones.
+        """Split rows whose ids Silver does not have.
 
-        The latter as `refuse` expects them. All others are duplicates.
+        Returns:
+            The rows that bring only new matches, and the rows that bring new and known matches, in the form that
+            `refuse` expects. All other rows are duplicates.
         """
         indexed = added.filter(pl.col("symbol").is_in(list(self.symbols)))
         if not indexed.height:
@@ -69,7 +71,7 @@ class MatchIndex:
         return pl.concat(kept), partly_known(pl.concat(refused), known)
 
     def _choose_sums(self) -> None:
-        """Choose the trades of several matches that become rows; their matches are known from now on."""
+        """Choose the trades of several matches that become rows, and add their matches to the known ones."""
         if self._chosen is not None:
             return
         candidates = pl.concat(self._candidates).sort(_ORDER) if self._candidates else None
@@ -84,8 +86,8 @@ class MatchIndex:
             new = rows[places.tolist()]
             chosen.append(new.select("symbol", "trade_id", "match_count"))
             self._known[str(symbol)] = known | of_market(("", str(symbol)), _typed(new)).distinct
-        none = pl.DataFrame(schema={"symbol": pl.String, "trade_id": pl.String, "match_count": pl.Int64})
-        self._chosen = pl.concat([none, *(part.cast(none.schema) for part in chosen)])
+        empty = pl.DataFrame(schema={"symbol": pl.String, "trade_id": pl.String, "match_count": pl.Int64})
+        self._chosen = pl.concat([empty, *(part.cast(empty.schema) for part in chosen)])
 
     def _split_market(self, symbol: str, rows: pl.DataFrame) -> tuple[pl.Series, dict[int, str]]:
         """Which rows are new; and, by row number, the known matches of the rows that are known in part."""
@@ -96,9 +98,9 @@ class MatchIndex:
         new[trades.number_rows[matched.is_duplicate]] = False
         partly = {int(trades.number_rows[place]): text for place, text in matched.partly_known.items()}
         new[[*partly]] = False
-        own = ["symbol", "trade_id", "match_count"]
+        key = ["symbol", "trade_id", "match_count"]
         chosen = (
-            rows.select(own).cast(self._chosen.schema).with_row_index("place").join(self._chosen, on=own, how="semi")
+            rows.select(key).cast(self._chosen.schema).with_row_index("place").join(self._chosen, on=key, how="semi")
         )
         new[chosen["place"].to_numpy()] = True
         return pl.Series(new), partly

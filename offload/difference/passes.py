@@ -1,4 +1,4 @@
-"""A day's cold Bronze and Silver are read twice: to find the suspect trade ids, then to collect their rows."""
+"""Reads a day's cold Bronze and Silver twice: to find the suspect trade ids, then to collect their rows."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _MATCHES = pl.col("matches")
 
 @dataclass
 class FirstPass:
-    """What the first pass read: rows of Silver that are compared, messages, their Kafka times.
+    """Totals of the first pass: compared rows of Silver, messages, and the Kafka times of both.
 
-    `summed_symbols` (canonical) have trades of several matches.
+    `summed_symbols`: canonical symbols that have trades of several matches.
     """
 
     silver_rows: int = 0
@@ -39,7 +39,7 @@ class FirstPass:
         self.summed_symbols |= set(rows.filter(pl.col("match_count") > 1)["symbol"])
 
     def add(self, other: FirstPass) -> None:
-        """Add what another part read."""
+        """Add the totals of another part."""
         self.silver_rows += other.silver_rows
         self.messages += other.messages
         self.published.add(other.published)
@@ -49,46 +49,46 @@ class FirstPass:
 def first_pass(
     day: RederivedDay, checksums: IdChecksums, silver: Sequence[SilverPart], bronze: Sequence[BronzePart]
 ) -> FirstPass:
-    """Refine all messages and add them and Silver's rows (columns `SILVER_COLUMNS`) to `checksums`."""
-    found = FirstPass()
+    """Refine all messages, and add them and Silver's rows (columns `SILVER_COLUMNS`) to `checksums`."""
+    totals = FirstPass()
     reads = [
         *(partial(_pass_bronze, day, checksums, part) for part in bronze),
         *(partial(_pass_silver, day, checksums, part) for part in silver),
     ]
     for part in in_parallel(reads):
-        found.add(part)
-    return found
+        totals.add(part)
+    return totals
 
 
 def _pass_bronze(day: RederivedDay, checksums: IdChecksums, part: BronzePart) -> FirstPass:
-    found = FirstPass()
+    totals = FirstPass()
     for piece in part():
-        found.messages += piece.num_rows
-        found.published.add_rows(pl.DataFrame(piece.select(["published_at"])))
+        totals.messages += piece.num_rows
+        totals.published.add_rows(pl.DataFrame(piece.select(["published_at"])))
         refined = refine(piece, day.rules)
         valid = pl.DataFrame(refined.valid)
-        found.note_summed(valid)
+        totals.note_summed(valid)
         checksums.add_valid(valid)
         if refined.rejects.num_rows:
             checksums.add_rejects(pl.DataFrame(refined.rejects))
-    return found
+    return totals
 
 
 def _pass_silver(day: RederivedDay, checksums: IdChecksums, part: SilverPart) -> FirstPass:
-    found = FirstPass()
+    totals = FirstPass()
     for piece in part():
         rows = day.compared(piece)
-        found.silver_rows += rows.height
-        found.published.add_rows(rows)
-        found.note_summed(rows)
+        totals.silver_rows += rows.height
+        totals.published.add_rows(rows)
+        totals.note_summed(rows)
         checksums.add_silver(rows)
-    return found
+    return totals
 
 
 class SuspectRows:
     """The second pass: rows of Silver (with `file` and `row`) and Bronze with suspect ids, by bucket.
 
-    `silver` (of `table`) and `bronze` are all rows of the day. `matches` knows which matches they stand for.
+    `silver` (of `table`) and `bronze` are all rows of the day. `matches`: the index of the matches in them.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class SuspectRows:
         for piece in part():
             rows = self._day.compared(piece)
             self._silver.add(self._checksums.suspects(rows))
-            # A trade of several matches may be suspect because of any other trade, so all rows are needed.
+            # A suspect message may have a match of any other row, so the index needs all rows.
             with self._lock:
                 self.matches.add_silver(rows)
 

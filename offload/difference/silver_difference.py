@@ -1,6 +1,6 @@
-"""How Silver by today's rules differs from Silver as it is, and where each raw message belongs (pure).
+"""Compares Silver by today's rules with the present Silver, and finds where each raw message belongs (pure).
 
-Every trade id is decided by itself, so rows may be compared in buckets by trade id.
+The result for a trade id does not depend on other ids, so rows may be compared in buckets by trade id.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from silver_processor.core.rules import Rules
 from silver_processor.core.versions import compare, contradicting, overruled, versions_of
 
 IDENTITY = ["exchange", "symbol", "trade_id"]
-# What a run or a delivery adds to a trade. Everything else in Silver follows from the message and the rules.
+# Columns that depend on the run or the delivery. All others follow from the message and the rules.
 _CIRCUMSTANCES = {*IDENTITY, *COORDINATES, "received_at", "ingested_at", "rules_version"}
 VALUES = [name for name in VALID.names if name not in _CIRCUMSTANCES]
-# Begins the insert token of every row that a re-derivation added.
+# Prefix of the insert token of every row that a re-derivation added.
 REDERIVED_TOKEN = "rederive:"  # noqa: S105 - no secret
 _STAMPS = ["validated_at", "bronze_partition", "bronze_offset", "bronze_published_at", "insert_token"]
 _SOURCE = ["exchange", "exchange_symbol", "trade_id"]
@@ -29,12 +29,13 @@ _SOURCE = ["exchange", "exchange_symbol", "trade_id"]
 
 @dataclass(frozen=True, slots=True)
 class SilverDifference:
-    """How Silver's rows by today's rules differ from the present ones, by identity.
+    """The difference between Silver's rows by today's rules and the present rows, by identity.
 
     New rows are `added` or `altered`. Old rows are `removed`, or `replaced` by the altered ones. `unfounded` old rows
-    have no Bronze row: no rule speaks against them, so they stay.
-    `valid` are all messages that pass: identity, coordinates, `timestamp`; `is_row`: Silver's row is made of this
-    message; `is_covered`: Silver has its matches under other ids. `rejects` (`REJECT_COLUMNS`) are all others.
+    have no Bronze row. No rule rejects them, so they stay.
+
+    `valid`: all messages that pass, with identity, coordinates and `timestamp`. `is_row`: Silver's row comes from this
+    message. `is_covered`: Silver has its matches under other ids. `rejects` (`REJECT_COLUMNS`): all other messages.
     """
 
     added: pl.DataFrame
@@ -57,24 +58,26 @@ def silver_difference(
 ) -> SilverDifference:
     """Refine `bronze` (schema `schemas.records.BRONZE`) and compare with `silver` (at least cold Silver's columns).
 
-    One message of an identity becomes the row: the one whose values Silver has, else the one that Silver's row names,
-    else the accepted one, else the earliest. Messages that `corrections` (`HELD`) overrule never do. Messages that
-    contradict the row are rejects.
+    One message of an identity becomes the row: the message whose values Silver has, else the message that Silver's row
+    names, else the accepted one, else the earliest. Messages that `corrections` (`HELD`) overrule never become the row.
+    Messages that contradict the row are rejects.
 
     `elsewhere` (`HELD`): rows that Silver has on another day or in hours that are not in Iceberg yet. Their trades are
-    not added here, and rows that a re-derivation added before they came are removed. `moved` (coordinates): messages
-    that Bronze now has on another day. `matches`: the matches that Silver has. A message without a new match is a
-    duplicate.
+    not added here, and rows of the same trades that an earlier re-derivation added are removed. `moved` (coordinates):
+    messages that Bronze now has on another day. `matches`: the matches that Silver has. A message without a new match
+    is a duplicate.
     """
     refined = refine(bronze, rules)
     valid = pl.DataFrame(refined.valid)
     superseded = _cold_coordinates(overruled(compare(valid, corrections)))
     renamed = {name: f"{name}_old" for name in [*VALUES, *COORDINATES, *_STAMPS]}
     old = silver.select([*IDENTITY, *VALUES, *COORDINATES, *_STAMPS]).rename(renamed)
-    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_old")) for name in VALUES)
+    has_same_values = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_old")) for name in VALUES)
     is_own = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_old")) for name in COORDINATES)
     matched = (
-        _cold_types(valid).join(old, on=IDENTITY, how="left").with_columns(same.alias("same"), is_own.alias("own"))
+        _cold_types(valid)
+        .join(old, on=IDENTITY, how="left")
+        .with_columns(has_same_values.alias("same"), is_own.alias("own"))
     )
     accepted = _cold_coordinates(corrections).select(*COORDINATES, accepted=pl.lit(value=True))
     candidates = matched.join(superseded, on=COORDINATES, how="anti").join(accepted, on=COORDINATES, how="left")
@@ -87,7 +90,7 @@ def silver_difference(
         pl.col(f"{name}_old").alias(name) for name in _STAMPS
     )
     added, partly = matches.split_new(best.filter(~is_known).join(elsewhere, on=IDENTITY, how="anti"))
-    # The times are those of the message, so that a repetition writes the same bytes.
+    # The times come from the message, so that a repetition writes the same bytes.
     added = added.with_columns(
         pl.col("ingested_at").alias("validated_at"),
         pl.lit(0, pl.Int64).alias("bronze_partition"),
@@ -102,7 +105,7 @@ def silver_difference(
         {"symbol": "exchange_symbol"}
     )
     is_moved = leaving.join(moved, on=COORDINATES, how="semi")
-    # Rows that a re-derivation added before the stream brought the same trade: the stream's row stays.
+    # Rows that a re-derivation added before the stream brought the same trade. The stream's row stays instead.
     overtaken = silver.filter(pl.col("insert_token").str.starts_with(REDERIVED_TOKEN)).join(
         elsewhere.join(silver, on=[*IDENTITY, *COORDINATES], how="anti"), on=IDENTITY, how="semi"
     )
@@ -111,12 +114,12 @@ def silver_difference(
     )
     altered = altered.join(overtaken, on=IDENTITY, how="anti").select(named).cast(types)
     added = added.select(named).cast(types)
-    # Where the values are the same, Silver's own message is the row, even if Bronze has merged it with another.
+    # With the same values the row keeps the message that it names, even if Bronze has merged that with another.
     coordinates = (pl.when("same").then(f"{name}_old").otherwise(name).alias(name) for name in COORDINATES)
     staying = best.join(removed, on=IDENTITY, how="anti").filter(is_known).select(*IDENTITY, *coordinates)
     rows = pl.concat([staying, added.select(staying.columns)]).with_columns(pl.lit(value=True).alias("is_row"))
     is_row = pl.col("is_row")
-    # Where the row is elsewhere, the other messages are compared with that row.
+    # If the row is elsewhere, the messages are compared with that row.
     rows_elsewhere = pl.concat([best.filter(~is_known).select(IDENTITY), overtaken.select(IDENTITY)])
     kept_rows = best.join(elsewhere.join(rows_elsewhere, on=IDENTITY, how="semi"), on=IDENTITY, how="anti")
     kept_rows = kept_rows.join(partly, on=COORDINATES, how="anti")
@@ -126,9 +129,9 @@ def silver_difference(
     )
     verdicts = pl.concat([superseded, _cold_coordinates(contradictions), partly], how="diagonal")
     rejected_versions = _cold_types(refuse(pl.DataFrame(bronze), verdicts))
-    # Bronze may have merged Silver's own message with one of the same content, whose reject stands for both.
+    # Bronze may have merged the row's message with one of the same content. The reject of that one stands for both.
     same_content = matched.filter("same").select(COORDINATES)
-    # Silver has the matches of these under other ids, which are in other buckets.
+    # Silver has the matches of these messages under other ids, which are in other buckets.
     covered = kept_rows.filter(is_known.not_()).join(added, on=IDENTITY, how="anti").select(IDENTITY)
     covered = covered.with_columns(is_covered=pl.lit(value=True))
     passing = candidates.join(verdicts, on=COORDINATES, how="anti").select(

@@ -1,4 +1,4 @@
-"""Rows on disk in buckets by trade id, so that all rows of one trade are read together however large the day is."""
+"""Keeps rows on disk in buckets by trade id, so that all rows of one trade are read together in bounded memory."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from offload.errors import DiskSpaceError
 
 # All rows of a bucket are in memory at once, and several copies of them while they are compared.
 BUCKET_ROWS = 30_000
-# With more buckets than this, rows go into groups of buckets first. To cut a piece into thousands would cost more than
-# to write it.
+# With more buckets than this, rows go into groups of buckets first. Dividing a piece into thousands of buckets would
+# cost more than writing it.
 GROUPS = 64
 _DIVIDE_ROWS = 65_536
 # Upper bound on what a compared row of Silver or Bronze takes on disk (test_spill.py measures it).
@@ -27,17 +27,17 @@ _NUMBER = "bucket_number"
 
 
 def bucket_count(rows: int) -> int:
-    """How many buckets are needed for about `BUCKET_ROWS` rows each."""
+    """The number of buckets for `rows` rows, with about `BUCKET_ROWS` rows in each."""
     return -(-rows // BUCKET_ROWS)
 
 
 def ensure_disk_space(folder: Path, rows: int, otherwise: str = "") -> None:
-    """Refuse a comparison that the disk of `folder`, which need not exist yet, cannot hold.
+    """Refuse a comparison of `rows` rows if the disk of `folder` is too small. `folder` need not exist yet.
 
-    `otherwise`: what to do but to take a larger disk, for the message, such as "re-derive one --symbol at a time".
+    `otherwise`: for the message, the alternative to a larger disk, such as "re-derive one --symbol at a time".
 
     Raises:
-        DiskSpaceError: it cannot hold that many rows of Silver and Bronze.
+        DiskSpaceError: the disk cannot hold that many rows of Silver and Bronze.
     """
     place = nearest(folder.absolute())
     free, needed = shutil.disk_usage(place).free, rows * BYTES_A_ROW
@@ -52,7 +52,7 @@ def ensure_disk_space(folder: Path, rows: int, otherwise: str = "") -> None:
 class Spill:
     """Rows with the same columns in buckets, each of which is a file of `folder`.
 
-    `by` is the number of a row's bucket; without it, the hash of `trade_id` modulo `buckets`. Several threads may add.
+    `by`: the number of a row's bucket; by default the hash of `trade_id` modulo `buckets`. Several threads may add.
     """
 
     def __init__(self, folder: Path, buckets: int, by: pl.Expr | None = None) -> None:
@@ -105,7 +105,8 @@ class Spill:
         ends = [0, *counts["len"].cum_sum()]
         (batch,) = _arrow(numbered.drop(_NUMBER)).combine_chunks().to_batches()
         for bucket, (start, end) in zip(counts[_NUMBER], pairwise(ends), strict=True):
-            # Arrow messages without a schema, one after the other: a file kept open for each bucket would be too many.
+            # A file is a sequence of Arrow messages without a schema. It is opened for each write, since there are too
+            # many buckets to keep their files open.
             with self._path(f"{prefix}{bucket}").open("ab") as file:
                 file.write(batch.slice(start, end - start).serialize())
 
@@ -147,7 +148,7 @@ def _batched(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]
     held: list[pa.RecordBatch] = []
     for batch in batches:
         held.append(batch)
-        if sum(one.num_rows for one in held) >= _DIVIDE_ROWS:
+        if sum(part.num_rows for part in held) >= _DIVIDE_ROWS:
             yield held
             held = []
     if held:

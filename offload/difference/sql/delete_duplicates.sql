@@ -1,4 +1,4 @@
--- Delete messages that are duplicates no more: they have become the trade, or dead letters.
+-- Delete messages that are no longer duplicates, since they have become the trade or dead letters.
 {% import '_macros.sql' as sql %}
 ALTER TABLE duplicate_trades
 DELETE WHERE concat(raw_topic, ' ', toString(raw_partition), ' ', toString(raw_offset), ' ',

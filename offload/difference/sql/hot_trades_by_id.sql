@@ -1,5 +1,5 @@
--- Trades that hot Silver has, by exchange and trade id. Rows of the day whose hour is in Iceberg are left out: they follow
--- Iceberg.
+-- Trades of hot Silver by exchange and trade id. Rows of the day whose hour is in Iceberg are left out, since
+-- they are compared in Iceberg.
 {% import '_macros.sql' as sql %}
 SELECT DISTINCT
     toString(exchange) AS exchange,
