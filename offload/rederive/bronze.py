@@ -1,10 +1,10 @@
-"""Bronze again from cold Raw by the SQL of the live view, one arrival hour at a time; then hot Bronze by partitions.
+"""Re-derives cold Bronze from cold Raw, one arrival hour at a time, then replaces partitions of hot Bronze.
 
-The hours are those in which Bronze has rows of the wanted days, and the hours of the days themselves, whose rows may
-belong to the days by today's SQL. An hour whose rows stay the same is not written.
+It uses the SQL of the live view. The hours are those in which Bronze has rows of the wanted days, and the hours of the
+days themselves: by today's SQL their rows may belong to the days. An hour whose rows stay the same is not written.
 
-Hot partitions are replaced, and rows that arrived meanwhile are added. No insert waits, and nothing is sent to the
-Bronze topic again, since rows that enter a table as a partition pass no view.
+Hot partitions are replaced, then rows that arrived meanwhile are added. Inserts do not wait. Rows that enter a table as
+a partition pass no view, so nothing is sent to the Bronze topic again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ from schemas.coordinates import COORDINATES
 from schemas.valid_times import EARLIEST_US, END_US
 
 RAW, BRONZE = BY_NAME["raw_trades"], BY_NAME["bronze_trades"]
-# Table properties that name the days (µs) whose hot Bronze, and whose Silver and Gold, do not have a commit's rows yet.
+# Prefixes of table properties, followed by a day (µs). The first: hot Bronze does not have a commit's rows of the day
+# yet. The second: Silver and Gold do not have them yet.
 HOT_PENDING, SILVER_PENDING = "medallion.rebronzed.", "medallion.rebronzed-silver."
 
 
@@ -51,7 +52,7 @@ class BronzeRederiveError(OffloadError):
 
 
 class BronzeHourReport(BaseModel):
-    """What today's SQL changes in Bronze in one arrival hour (UTC): rows, by raw coordinates."""
+    """The rows of Bronze that today's SQL changes in one arrival hour (UTC), by raw coordinates."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -66,7 +67,7 @@ class BronzeHourReport(BaseModel):
 class RederivedHour:
     """Bronze of one arrival hour by today's SQL.
 
-    `files`: topics and their local files. `days`: days (µs) whose rows change. `moved`: a row has changed its day.
+    `files`: topics with their local files. `days`: days (µs) whose rows change. `moved`: a row changes its day.
     """
 
     part: Slice
@@ -117,7 +118,7 @@ class BronzeRederivation:
         return [hour(start) for start in sorted(starts)]
 
     def rederive_hour(self, part: Slice, folder: Path) -> RederivedHour:
-        """Write the hour's rows by today's SQL to `folder` (empty) and compare them with those of Iceberg.
+        """Write the hour's rows by today's SQL to `folder` (empty), and compare them with Iceberg.
 
         Raises:
             HotStoreError: ClickHouse failed.
@@ -153,8 +154,8 @@ class BronzeRederivation:
         known = read_ledger(table.properties).get(part.id)
         rows = rederived.report.rows
         measure, until_us, final = (known.measure, known.until_us, known.final) if known else (rows, part.to_us, True)
-        # An offload compares the measure with the hot rows. It must not fall, or the offload would bring the old rows
-        # back.
+        # An offload exports an hour that has more hot rows than the measure. With a lower measure it would bring the
+        # old rows back.
         record = SliceRecord(attempt=attempt, rows=rows, measure=max(measure, rows), until_us=until_us, final=final)
         more = {f"{prefix}{day_us}": "" for day_us in rederived.days for prefix in (HOT_PENDING, SILVER_PENDING)}
         replace_slices(table, BRONZE, attempt, [Replacement(Export(part, tuple(new)), record)], more)
@@ -203,14 +204,14 @@ class BronzeRederivation:
         moved = False
         for bucket in range(buckets):
             old, new = before.read(bucket), after.read(bucket)
-            gone = old.join(new, on=names, how="anti", nulls_equal=True)
-            come = new.join(old, on=names, how="anti", nulls_equal=True)
-            both = come.join(gone, on=COORDINATES, how="inner")
+            leaving = old.join(new, on=names, how="anti", nulls_equal=True)
+            coming = new.join(old, on=names, how="anti", nulls_equal=True)
+            both = coming.join(leaving, on=COORDINATES, how="inner")
             altered += both.height
-            added += come.height - both.height
-            removed += gone.height - both.height
+            added += coming.height - both.height
+            removed += leaving.height - both.height
             moved |= bool((both["timestamp"].dt.date() != both["timestamp_right"].dt.date()).any())
-            for frame in (gone, come):
+            for frame in (leaving, coming):
                 days |= set((frame["timestamp"].dt.epoch("us") // DAY_US * DAY_US).to_list())
         report = BronzeHourReport(hour=instant(part.from_us), rows=rows, added=added, removed=removed, altered=altered)
         return RederivedHour(part, tuple(files), report, frozenset(days), moved)
@@ -226,17 +227,17 @@ class HotBronze:
     tiers: Tiers
 
     def replace_pending(self) -> list[str]:
-        """Replace each of them; returns their names. A partition that is no longer hot is skipped.
+        """Replace these partitions; returns their names. A partition that is no longer hot is skipped.
 
         Raises:
-            HotStoreError: ClickHouse failed; a repetition does the rest.
+            HotStoreError: ClickHouse failed; a repetition replaces the rest.
         """
         hot, table = self.tiers.hot, self.tiers.cold.load(BRONZE)
         noted = [key for key in table.properties if key.startswith(HOT_PENDING)]
         starts = sorted(int(key.removeprefix(HOT_PENDING)) for key in noted)
         days = [Slice(day_us, day_us + DAY_US) for day_us in starts]
         is_any_hot = any(partition_of(hot, "bronze_trades", day) for day in days)
-        # Rows of a hot day may move to a day without a partition, which they then create.
+        # Rows of a hot day may move to a day without a partition, and then create it.
         done = [self._replace(day) for day in days] if is_any_hot else []
         if noted:
             with self.tiers.cold.load(BRONZE).transaction() as transaction:
@@ -246,8 +247,8 @@ class HotBronze:
     def _replace(self, day: Slice) -> str:
         hot, bronze = self.tiers.hot, self.tiers.cold.load(BRONZE)
         span = {"event_from_us": day.from_us, "event_to_us": day.to_us}
-        # A row is stamped before its insert is visible. Of an hour that was offloaded while open, more rows may have
-        # come.
+        # A row is stamped before its insert is visible, and an hour that was offloaded while open may have got more
+        # rows.
         opened = (start * SECOND_US for start in open_hours(bronze.properties))
         since_us = min([server_now_us(hot) - HOUR_US, *opened])
         truncate(hot, "bronze_trades_staged")
@@ -276,10 +277,10 @@ def live_query(hot: HotStore, source: str) -> str:
     Raises:
         BronzeRederiveError: the view is missing, or reads from something else.
     """
-    found = hot.rows(render("view_query.sql"), {"view": "bronze_trades_mv"})
-    if not found:
+    views = hot.rows(render("view_query.sql"), {"view": "bronze_trades_mv"})
+    if not views:
         raise BronzeRederiveError("bronze_trades_mv is missing: see `medallion ddl status`.")
-    query, raw = str(found[0]["as_select"]), f"FROM {found[0]['db']}.trades_raw AS raw"
+    query, raw = str(views[0]["as_select"]), f"FROM {views[0]['db']}.trades_raw AS raw"
     if query.count(raw) != 1:
         raise BronzeRederiveError(
             f"bronze_trades_mv must name '{raw}' once: see `medallion ddl status`. Its query is: {query}"
@@ -290,15 +291,20 @@ def live_query(hot: HotStore, source: str) -> str:
 def stage_cold(
     hot: HotStore, bronze: Table, paths: list[str], events: Slice, arrivals: Slice, except_exchange: str = ""
 ) -> None:
-    """Copy cold Bronze rows of a span of event time and one of arrival to the staging table, without one exchange."""
+    """Copy cold Bronze rows of a span of event time and of arrival to the staging table, without one exchange."""
     select = select_of(BRONZE, partition=False)
     span: dict[str, str | int | list[str]] = {"from_us": arrivals.from_us, "to_us": arrivals.to_us}
-    asked = {**span, "except_exchange": except_exchange, "event_from_us": events.from_us, "event_to_us": events.to_us}
+    parameters = {
+        **span,
+        "except_exchange": except_exchange,
+        "event_from_us": events.from_us,
+        "event_to_us": events.to_us,
+    }
     columns = [name for name, _, _ in BRONZE.columns]
     for source in cold_sources(hot, bronze, paths, select, span):
-        hot.command(render("stage_bronze_kept.sql", columns=columns, source=source), asked)
+        hot.command(render("stage_bronze_kept.sql", columns=columns, source=source), parameters)
 
 
 def _hour_paths(table: Table, cold: ColdTable, part: Slice) -> list[str]:
-    """Live files that have rows of the hour, some of them other rows as well."""
+    """Live files that have rows of the hour. They may also have rows of other hours."""
     return [task.file.file_path for task in table.scan(row_filter=part.predicate(cold)).plan_files()]

@@ -1,4 +1,4 @@
-"""A re-derivation from cold Raw: Bronze by today's SQL, then Silver and Gold of every day that changes."""
+"""Re-derives from cold Raw: Bronze by today's SQL, then Silver and Gold of every day that changes."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def rederive_from_raw(
     on_hour: OnBronzeHour = lambda _report, _number, _total: None,
     progress: OnRederive = lambda _: None,
 ) -> RawReport:
-    """Re-derive Bronze for the arrival hours of these days, then as `offload.rederive.run.rederive`.
+    """Re-derive Bronze for the arrival hours of these days, then Silver and Gold (`offload.rederive.run.rederive`).
 
     A day outside the span is re-derived too if a Bronze row moves to or from it. `symbol` only limits Silver and Gold.
 
     Raises:
         BronzeRederiveError: Iceberg lacks Raw of an hour that it has Bronze of.
-        OverShardsError: no day can be published; a dry run, too, needs the tables of one server.
+        OverShardsError: no day can be published. A dry run also needs the tables of one server.
         OffloadError: as `rederive`.
     """
     ensure_publishable(tiers.hot)
@@ -74,23 +74,24 @@ def rederive_from_raw(
                 if not dry_run:
                     bronze.commit(hour)
         published = [] if dry_run else HotBronze(tiers).replace_pending()
-        over = server_now_us(tiers.hot) - GRACE_US
-        done = {day for day in wanted if day + DAY_US <= over}
+        over_us = server_now_us(tiers.hot) - GRACE_US
+        closed = {day for day in wanted if day + DAY_US <= over_us}
         rederived_hours = {hour.part.from_us: [path for _, path in hour.files] for hour in changed} if dry_run else {}
-        found: dict[tuple[str, str], DayReport] = {}
-        # A trade that moved from one day to another can only be added once it has left the first.
+        day_reports: dict[tuple[str, str], DayReport] = {}
+        # A trade that moves to another day can only be added there after it has left the first day.
         for _ in range(2 if any(hour.moved for hour in changed) and not dry_run else 1):
-            for day_us in sorted(done):
+            for day_us in sorted(closed):
                 for report in silver.run([Slice(day_us, day_us + DAY_US)], rederived_hours):
                     key = report.exchange, report.day
-                    found[key] = _sum_of_passes(found[key], report) if key in found else report
+                    known = day_reports.get(key)
+                    day_reports[key] = _sum_of_passes(known, report) if known else report
         if not dry_run:
-            bronze.clear_pending(done & bronze.pending_days())
-    return RawReport(bronze=tuple(reports), bronze_published=tuple(published), days=tuple(found.values()))
+            bronze.clear_pending(closed & bronze.pending_days())
+    return RawReport(bronze=tuple(reports), bronze_published=tuple(published), days=tuple(day_reports.values()))
 
 
 def _sum_of_passes(first: DayReport, second: DayReport) -> DayReport:
-    """What both passes over a day changed."""
+    """The changes of both passes over a day."""
     names = ("added", "removed", "altered", "letters_resolved", "letters_added")
     sums = {name: getattr(first, name) + getattr(second, name) for name in names}
     frames = {frame: max(count, second.candles_altered[frame]) for frame, count in first.candles_altered.items()}

@@ -1,7 +1,7 @@
 """Commits a re-derived exchange and day to Iceberg: one snapshot of Silver, then one of each Gold table that differs.
 
-A file of Silver from which a row leaves is written again without that row, in the same order, piece by piece. Rows that
-come are in new files in the folder of their arrival hour. All other files of the day stay.
+A Silver file from which rows leave is written again without them, in the same order, piece by piece. Rows that come are
+written to new files in the folder of their arrival hour. All other files of the day stay.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def rewrite_silver(day: RederivedDay, changes: DayChanges) -> Table:
 
 
 def _write(day: RederivedDay, changes: DayChanges, attempt: str) -> list[DataFile]:
-    """Write the new files of Silver; if that fails, none of them stays."""
+    """Write the new files of Silver; if that fails, no file stays."""
     table, key = changes.table, day.part.key
     paths: list[str] = []
     new: list[DataFile] = []
@@ -103,7 +103,7 @@ def _write(day: RederivedDay, changes: DayChanges, attempt: str) -> list[DataFil
 
 
 def rewrite_gold(day: RederivedDay, silver: Table, minutes: MinuteSpill) -> None:
-    """Replace the day's candles in every Gold table where one of them differs from the candles of `minutes`.
+    """Replace the day's candles in every Gold table in which a candle differs from those of `minutes`.
 
     Raises:
         CommitConflictError: an offload changed a slice meanwhile.
@@ -118,9 +118,9 @@ def rewrite_gold(day: RederivedDay, silver: Table, minutes: MinuteSpill) -> None
 
 
 def _pending(silver: Table, day: RederivedDay) -> dict[str, int | None]:
-    """Measures that the rewritten hours of Silver had before, kept until Gold is rewritten too; by slice id."""
-    found: dict[str, int | None] = json.loads(silver.properties.get(_PENDING + day.part.id, "{}"))
-    return found
+    """By slice id, the measures of Silver's hours before the rewrite. They are kept until Gold is rewritten too."""
+    measures: dict[str, int | None] = json.loads(silver.properties.get(_PENDING + day.part.id, "{}"))
+    return measures
 
 
 def _rewrite_candles(
@@ -140,14 +140,16 @@ def _rewrite_candles(
     )
     (piece,) = gold_slices(cold, [(part.key, part.from_us)])
     known = read_ledger(table.properties).get(piece.id)
-    found = pl.concat(list(read_rows(table, piece.predicate(cold))))
+    present = pl.concat(list(read_rows(table, piece.predicate(cold))))
     in_day = pl.col("window_start").is_between(instant(part.from_us), instant(part.to_us), closed="left")
-    made = pl.concat(candles(group, cold.bucket_seconds).cast(found.schema).select(found.columns) for group in minutes)
-    if not count_altered(found.filter(in_day), made):
+    rederived = pl.concat(
+        candles(group, cold.bucket_seconds).cast(present.schema).select(present.columns) for group in minutes
+    )
+    if not count_altered(present.filter(in_day), rederived):
         if more:
             replace_slices(table, cold, new_attempt(), [], more)
         return
-    rows = pl.concat([found.filter(~in_day), made]).sort("symbol", "window_start")
+    rows = pl.concat([present.filter(~in_day), rederived]).sort("symbol", "window_start")
     attempt = process_attempt()
     files: tuple[DataFile, ...] = ()
     if rows.height:
@@ -203,19 +205,19 @@ def _pieces(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
 def _records(changes: DayChanges, ledger: Mapping[str, SliceRecord], attempt: str) -> dict[str, SliceRecord]:
     """The records of the hours that change.
 
-    A measure never falls. The hot tier still has the rows that leave; with a lower measure an offload would take the
-    hour for one that has grown, and bring the rows back.
+    A measure never falls. The hot tier still has the rows that leave. With a lower measure an offload would export the
+    hour as one that has grown, and bring the rows back.
     """
-    found = {}
+    records = {}
     for start in sorted(changes.new_rows.keys() | changes.leaving_hours.keys()):
         window = hour(start)
         known = ledger.get(window.id)
-        come, left = changes.new_rows[start], changes.leaving_hours[start]
+        coming, leaving = changes.new_rows[start], changes.leaving_hours[start]
         if known is None:
             known = SliceRecord(attempt=attempt, rows=0, measure=0, until_us=window.to_us, final=True)
-        rows = known.rows + come - left
-        found[window.id] = known.model_copy(update={"rows": rows, "measure": known.measure + max(0, come - left)})
-    return found
+        rows, measure = known.rows + coming - leaving, known.measure + max(0, coming - leaving)
+        records[window.id] = known.model_copy(update={"rows": rows, "measure": measure})
+    return records
 
 
 def _narrow(kind: pa.DataType) -> pa.DataType:

@@ -1,8 +1,8 @@
-"""Re-derivation: Silver and Gold again from cold Bronze by today's rules, one exchange and day at a time.
+"""Re-derives Silver and Gold from cold Bronze by today's rules, one exchange and day at a time.
 
-Each step compares what there is with what there should be and does only what is missing. So a re-derivation that was
-killed is finished by the next one, and to repeat one changes nothing. One snapshot replaces a day's Silver. The version
-before it stays readable until its snapshot expires, or for good through a pin.
+Each step compares the present rows with the wanted rows and changes only those that differ. So the next re-derivation
+finishes one that was killed, and a repetition changes nothing. One snapshot replaces a day's Silver. The version before
+it stays readable until its snapshot expires, or for good through a pin.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from offload.tables.cold_tables import GOLD, TABLES
 from offload.tables.slices import DAY_US, GRACE_US, Slice, instant, micros
 from silver_processor.core.rules import Rules
 
-# How often a day is compared again because the stream brought trades while they were added.
+# How often a day is published before an `ArrivedMeanwhileError` ends the run.
 PUBLISH_TRIES = 3
 
 
@@ -48,9 +48,10 @@ class RederiveError(OffloadError):
 class DayReport(BaseModel):
     """What today's rules change in one exchange and day (UTC, event time).
 
-    Rows of Silver `added`, `removed` and `altered`; `candles_altered` by time frame. `unfounded` rows have no Bronze
-    row and stay. `letters_resolved`: dead letters whose messages are in Silver, or duplicates, now. `letters_added`:
-    messages that are dead letters now. `published`: hot partitions that were replaced.
+    `rows`: rows of Silver afterwards. `added`, `removed`, `altered`: rows of Silver that change. `unfounded`: rows
+    without a Bronze row, which stay. `candles_altered`: candles by time frame. `letters_resolved`: dead letters whose
+    messages are now in Silver or duplicates. `letters_added`: messages that are now dead letters. `published`: hot
+    partitions that were replaced.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -69,7 +70,7 @@ class DayReport(BaseModel):
 
 
 class RederiveProgress(BaseModel):
-    """Progress: the `number`-th of `total` exchanges and days, and what is done to it."""
+    """Progress: the `number`-th of `total` exchanges and days, and the step (`doing`)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -101,7 +102,7 @@ def rederive(
     Raises:
         RederiveError: a day is not over.
         OverShardsError: no day can be published; a dry run works all the same.
-        OffloadError: as `offload.run.run` and `offload.publish.publisher`; earlier days are done.
+        OffloadError: as `offload.run.run` and `DayPublisher.publish`; earlier days are done.
     """
     run = rederivation(tiers, exchange=exchange, symbol=symbol, dry_run=dry_run, mend_gold=mend_gold, progress=progress)
     return run.run(days_between(tiers.hot, start, end))
@@ -116,7 +117,7 @@ def rederivation(
     mend_gold: bool = False,
     progress: OnRederive = lambda _: None,
 ) -> Rederivation:
-    """All that a re-derivation consists of. Parameters as `rederive`.
+    """Build a re-derivation from its parts. Parameters as `rederive`.
 
     Raises:
         OverShardsError: as `rederive`.
@@ -171,51 +172,54 @@ class Rederivation:
         """
         if not self.is_dry_run:
             for cold in TABLES:
-                # Files that a killed re-derivation wrote and did not commit.
+                # Remove the files that a killed re-derivation wrote and did not commit.
                 table = self.tiers.cold.load(cold)
                 remove_abandoned(table, f"{table.location()}/data")
             self.publisher.finish_open()
-        found = []
+        reports = []
         with lean_arrow():
             for number, day in enumerate(days):
-                report = _DayProgress(self.progress, number, len(days), self.keys, day)
-                found += self._preview(report, day, rederived_hours or {}) if self.is_dry_run else self._do(report, day)
+                show = _DayProgress(self.progress, number, len(days), self.keys, day)
+                if self.is_dry_run:
+                    reports += self._preview(show, day, rederived_hours or {})
+                else:
+                    reports += self._rederive_and_publish(show, day)
         if not self.is_dry_run:
             update_union_views(self.tiers.hot, publish_hints(self.tiers.cold))
-        return found
+        return reports
 
     def _preview(
-        self, report: _DayProgress, day: Slice, rederived_hours: Mapping[int, Sequence[Path]]
+        self, show: _DayProgress, day: Slice, rederived_hours: Mapping[int, Sequence[Path]]
     ) -> list[DayReport]:
-        """What would change in a day."""
-        found = []
+        """The changes that a re-derivation would make to a day."""
+        reports = []
         for index, key in enumerate(self.keys):
-            report(index, "comparing")
+            show(index, "comparing")
             with tempfile.TemporaryDirectory(prefix="medallion-rederive-") as folder:
                 rederived_day = self._rederived_day(day, key, rederived_hours)
                 changes = find_changes(rederived_day, Path(folder))
                 if changes is not None:
                     candles = DayCandles(rederived_day, changes, Path(folder) / "minutes") if changes.any else None
-                    found.append(_report(key, day, changes, candles.count_altered() if candles else {}))
-        return found
+                    reports.append(_report(key, day, changes, candles.count_altered() if candles else {}))
+        return reports
 
-    def _do(self, report: _DayProgress, day: Slice) -> list[DayReport]:
+    def _rederive_and_publish(self, show: _DayProgress, day: Slice) -> list[DayReport]:
         """Change a day, first in Iceberg, then in the hot tier."""
         with tempfile.TemporaryDirectory(prefix="medallion-rederive-") as folder:
-            found: dict[str, DayChanges] = {}
+            changed: dict[str, DayChanges] = {}
             reports: dict[str, DayReport] = {}
             for index, key in enumerate(self.keys):
-                report(index, "comparing")
+                show(index, "comparing")
                 rewritten = self._rewrite(day, key, Path(folder) / f"{index}")
                 if rewritten is not None:
-                    found[key], reports[key] = rewritten
+                    changed[key], reports[key] = rewritten
             for attempt in range(PUBLISH_TRIES):
                 tables = self.tiers.cold.load_all()
-                parts = {key: Slice(day.from_us, day.to_us, key) for key in found}
+                parts = {key: Slice(day.from_us, day.to_us, key) for key in changed}
                 stale = [key for key, part in parts.items() if not is_published(self.tiers.hot, tables, part)]
                 if not stale:
                     break
-                report(len(self.keys) - 1, "publishing")
+                show(len(self.keys) - 1, "publishing")
                 try:
                     names = self.publisher.publish(tables, day, stale, self.rules.version)
                 except ArrivedMeanwhileError as error:
@@ -224,16 +228,16 @@ class Rederivation:
                     for index, key in enumerate(error.keys):
                         rewritten = self._rewrite(day, key, Path(folder) / f"again-{attempt}-{index}")
                         if rewritten is not None:
-                            found[key] = rewritten[0]
+                            changed[key] = rewritten[0]
                     continue
                 reports |= {key: reports[key].model_copy(update={"published": tuple(names)}) for key in stale}
                 break
-            for changes in found.values():
+            for changes in changed.values():
                 changes.dead_letters.confirm()
         return list(reports.values())
 
     def _rewrite(self, day: Slice, key: str, folder: Path) -> tuple[DayChanges, DayReport] | None:
-        """Change an exchange and day in Iceberg; None where there is nothing of it."""
+        """Change an exchange and day in Iceberg; None if the exchange has neither Bronze nor Silver on that day."""
         rederived_day = self._rederived_day(day, key, {})
         changes = find_changes(rederived_day, folder)
         if changes is None:

@@ -1,4 +1,4 @@
--- Cold Raw rows with the columns of trades_raw, for the query of the live view.
+-- Cold Raw rows with the columns and types of trades_raw, for the query of the live view.
 SELECT
     exchange, symbol, trade_id, price, quantity, timestamp_raw, side, sequence, kind, matches, raw_json,
     raw_topic AS _topic,

@@ -1,4 +1,4 @@
--- Hot Bronze rows of a day that arrived in hours that are not in Iceberg.
+-- Stage hot Bronze rows of a day that arrived in hours that are not in Iceberg.
 INSERT INTO bronze_trades_staged
 SELECT *
 FROM bronze_trades

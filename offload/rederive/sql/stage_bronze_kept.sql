@@ -1,4 +1,4 @@
--- Cold Bronze rows that stay: those of other exchanges, or all rows of a day that hot Bronze must have.
+-- Stage cold Bronze rows: those of other exchanges, which stay, or all rows of a day that hot Bronze must have.
 INSERT INTO bronze_trades_staged ({{ columns | join(', ') }})
 SELECT {{ columns | join(', ') }}
 FROM

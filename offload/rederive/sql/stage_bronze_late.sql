@@ -1,4 +1,4 @@
--- Bronze rows that arrived while a partition was being replaced, made from hot Raw.
+-- Stage Bronze rows that arrived while a partition was replaced, computed from hot Raw.
 {% import '_macros.sql' as sql %}
 INSERT INTO bronze_trades_staged ({{ columns | join(', ') }})
 SELECT {{ columns | join(', ') }}

@@ -1,4 +1,4 @@
--- Bronze rows of cold Raw by the query of the live view.
+-- Stage Bronze rows computed from cold Raw by the query of the live view.
 INSERT INTO bronze_trades_staged ({{ columns | join(', ') }})
 SELECT {{ columns | join(', ') }}
 FROM
