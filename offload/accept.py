@@ -1,8 +1,8 @@
-"""Accepts another version of a trade: the correction is recorded, then Silver, Gold and Iceberg are re-derived.
+"""Accepts another version of a trade: records the correction, then re-derives Silver, Gold and Iceberg.
 
-Every validation uses the table `corrections` from then on. So a command that was killed is finished by the next one,
-and to repeat one changes nothing. The version before stays in Raw, in earlier snapshots of Iceberg and, as a dead
-letter (`trade_superseded`), in the counting proof.
+From then on every validation uses the table `corrections`. So the next command finishes one that was killed, and a
+repetition changes nothing. The version before stays in Raw, in earlier snapshots of Iceberg and, as a dead letter
+(`trade_superseded`), in the counting proof.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _CORRECTION = pl.Schema([*HELD.items(), ("old_timestamp", _TIME), ("accepted_at"
 
 @dataclass(frozen=True)
 class LetterFilter:
-    """Which dead letters: `message` names one (topic, partition, offset); the other fields are filters, empty: all.
+    """Selects dead letters. `message` names one (topic, partition, offset); the other fields are filters, empty: all.
 
     `symbol` in the exchange's own spelling; the version's event time is in [`from_us`, `to_us`) (µs, UTC).
     """
@@ -61,7 +61,7 @@ class LetterFilter:
     def parameters(self) -> Parameters:
         """The parameters of `sql/_accept_filter.sql`.
 
-        A superseded version is included only where `message` names it.
+        A superseded version is included only if `message` names it.
         """
         reasons = [Reason.TRADE_CONTRADICTS.value, *([Reason.TRADE_SUPERSEDED.value] if self.message else [])]
         topic, partition, offset = self.message or ("", 0, 0)
@@ -79,7 +79,7 @@ class LetterFilter:
 
 
 class TradeVersion(BaseModel):
-    """One version of a trade as text (price in quote, quantity in base currency), and the message that says it."""
+    """One version of a trade as text (price in quote, quantity in base currency), and its raw message id."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -92,7 +92,7 @@ class TradeVersion(BaseModel):
 
 
 class Correction(BaseModel):
-    """A trade whose version changes. `field` names what differs; `old` is None where Silver has no version."""
+    """A trade whose version changes. `field`: the column that differs; `old`: None if Silver has no version."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -106,13 +106,13 @@ class Correction(BaseModel):
 
 @dataclass(frozen=True)
 class AcceptPlan:
-    """What accepting changes. `trades` (`_CORRECTION`): new versions; `old_timestamp` is null where Silver has none.
+    """The changes of an acceptance. `trades` (`_CORRECTION`): new versions; `old_timestamp` is null if Silver has none.
 
-    `held` (`HELD`): the versions they replace. `fields`: what differs, for each trade. `agreeing` (`HELD`): dead
-    letters that now say what Silver has. `unfinished` (`_CORRECTION`): corrections that an interrupted command has
-    recorded. `refused`: dead letters by the reason for which today's rules reject them. `not_over`: trades left out
-    because a day of theirs is not over. `in_sums`: trades left out because Silver has their matches summed up in
-    another way: to accept one would count matches twice, or lose others.
+    `held` (`HELD`): the versions that they replace. `fields`: for each trade the column that differs. `agreeing`
+    (`HELD`): dead letters that now agree with Silver. `unfinished` (`_CORRECTION`): corrections that an interrupted
+    command has recorded. `refused`: number of dead letters by the reason for which today's rules reject them.
+    `not_over`: number of trades left out because one of their days is not over. `in_sums`: number of trades left out
+    because Silver has their matches in other sums: accepting one would count matches twice, or lose matches.
     """
 
     trades: pl.DataFrame
@@ -130,36 +130,36 @@ class AcceptPlan:
         return not (self.trades.height or self.agreeing.height or self.unfinished.height)
 
     def corrections(self, most: int | None = None) -> list[Correction]:
-        """The trades for people; at most `most` of them."""
-        some = self.trades.head(most) if most is not None else self.trades
-        told = some.join(self.fields, on=IDENTITY, how="left").with_columns(pl.col("field").fill_null(""))
+        """The changes of `trades` for display; at most `most` of them."""
+        trades = self.trades.head(most) if most is not None else self.trades
+        shown = trades.join(self.fields, on=IDENTITY, how="left").with_columns(pl.col("field").fill_null(""))
         old = {
             tuple(row[name] for name in IDENTITY): _version(row)
-            for row in _texts(self.held.join(some, on=IDENTITY, how="semi"))
+            for row in _texts(self.held.join(trades, on=IDENTITY, how="semi"))
         }
         return [
             Correction(**{name: row[name] for name in IDENTITY}, field=field, old=old.get(key), new=_version(row))
-            for row, field in zip(_texts(told), told["field"], strict=True)
+            for row, field in zip(_texts(shown), shown["field"], strict=True)
             for key in [tuple(row[name] for name in IDENTITY)]
         ]
 
     def candles(self) -> dict[str, list[datetime]]:
         """By time frame, the starts of the candles that change, of all markets."""
         times = pl.concat([self.trades["timestamp"], self.trades["old_timestamp"].drop_nulls()]).dt.epoch("us")
-        found = {}
+        starts = {}
         for frame in load_layers().timeframes:
             width = frame.seconds * SECOND_US
-            found[frame.code] = [instant(start) for start in (times // width * width).unique().sort()]
-        return found
+            starts[frame.code] = [instant(start) for start in (times // width * width).unique().sort()]
+        return starts
 
     def days(self) -> list[tuple[str, str, int]]:
-        """The markets and UTC days (starts, µs) to re-derive, in order: a trade that moves leaves its old day first."""
+        """The markets and UTC days (starts, µs) to re-derive, in order. A trade that moves leaves its old day first."""
         noted = pl.concat([self.trades, self.unfinished])
-        left = noted.select(*_MARKET, pl.col("old_timestamp").alias("timestamp")).drop_nulls()
-        come = pl.concat([noted.select(*_MARKET, "timestamp"), self.agreeing.select(*_MARKET, "timestamp")])
+        leaving = noted.select(*_MARKET, pl.col("old_timestamp").alias("timestamp")).drop_nulls()
+        coming = pl.concat([noted.select(*_MARKET, "timestamp"), self.agreeing.select(*_MARKET, "timestamp")])
         moved = noted.filter(_day("timestamp") != _day("old_timestamp")).select(*_MARKET, "timestamp")
-        first = _days(pl.concat([left, come]))
-        # The new day is re-derived once more at the end. By then the trade has left its old day in any case.
+        first = _days(pl.concat([leaving, coming]))
+        # The new day is re-derived once more at the end, when the trade has left its old day.
         return first + _days(moved)
 
 
@@ -167,7 +167,7 @@ OnPhase = Callable[[str], None]
 
 
 def plan_accept(tiers: Tiers, chosen: LetterFilter) -> AcceptPlan:
-    """What accepting the newest chosen version of each trade would change; changes nothing.
+    """The changes that accepting the newest chosen version of each trade would make. Writes nothing.
 
     Raises:
         HotStoreError: ClickHouse failed.
@@ -216,7 +216,7 @@ def accept(
 
     Raises:
         OverShardsError: no day can be published.
-        OffloadError: as `offload.run.run` and `offload.rederive.run.rederive`; the same command again does the rest.
+        OffloadError: as `offload.run.run` and `offload.rederive.run.rederive`; repeat the command to do the rest.
     """
     ensure_publishable(tiers.hot)
     doing("Offloading what has arrived")
@@ -233,7 +233,7 @@ def accept(
 
 
 def _record(hot: HotStore, rows: pl.DataFrame) -> None:
-    # Where Silver has no version, the trade does not move.
+    # If Silver has no version, the trade does not move.
     filled = rows.with_columns(pl.col("old_timestamp").fill_null(pl.col("timestamp")))
     if filled.height:
         hot.insert("corrections", filled.to_arrow(compat_level=pl.CompatLevel.oldest()))
@@ -246,15 +246,16 @@ def _read(hot: HotStore, name: str, columns: Sequence[str], chosen: LetterFilter
 
 def _newer_than_accepted(valid: pl.DataFrame, noted: pl.DataFrame) -> pl.DataFrame:
     """Versions newer than the accepted one, and versions of trades without an accepted one."""
-    stands = noted.select(*IDENTITY, pl.col("published_at").alias("accepted"))
-    met = valid.join(stands, on=IDENTITY, how="left")
-    return met.filter(pl.col("accepted").is_null() | (pl.col("published_at") > pl.col("accepted"))).drop("accepted")
+    accepted = noted.select(*IDENTITY, pl.col("published_at").alias("accepted"))
+    versions = valid.join(accepted, on=IDENTITY, how="left")
+    is_newer = pl.col("accepted").is_null() | (pl.col("published_at") > pl.col("accepted"))
+    return versions.filter(is_newer).drop("accepted")
 
 
 def _summed_up_alike(versions: pl.DataFrame, held: pl.DataFrame, noted: pl.DataFrame) -> pl.DataFrame:
-    """The versions that Silver has under the same id with the same number of matches, or of which a version is noted.
+    """The versions whose id Silver has with the same number of matches, or has a correction.
 
-    A letter about a match of a sum has another id than the sum, so Silver has no trade of that id.
+    A dead letter about a match of a sum has another id than the sum, so Silver has no trade with that id.
     """
     alike = held.select(*IDENTITY, held_count="match_count").unique(IDENTITY)
     met = versions.join(alike, on=IDENTITY, how="left", maintain_order="left")

@@ -1,7 +1,7 @@
-"""What differs between two versions of the cold tables: trades of Silver and candles, row by row.
+"""Compares two versions of the cold tables, row by row: trades of Silver, and candles.
 
-Files that both versions have are not read. The rows of the others are compared in buckets on disk, so memory does not
-grow with the versions.
+Files that are in both versions are not read. The rows of the other files are compared in buckets on disk, so memory
+does not grow with the versions.
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ class OutputFolderError(OffloadError):
 
 
 class TableDifference(BaseModel):
-    """How many rows of a table are only in the version before, only in the one after, or in both with other values.
+    """Numbers of rows of a table that differ between the version before and the version after.
 
-    `compared`: rows of both versions that were read; the others are in files that both have.
+    `removed`: rows only before; `added`: rows only after; `changed`: rows with other values. `compared`: rows of both
+    versions that were read. All other rows are in files that both versions have.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -51,7 +52,7 @@ class TableDifference(BaseModel):
 
     @property
     def rows(self) -> int:
-        """All that differ."""
+        """The number of rows that differ."""
         return self.removed + self.added + self.changed
 
 
@@ -72,14 +73,14 @@ class VersionDifference(BaseModel):
 
 @dataclass(frozen=True)
 class Comparison:
-    """By which columns rows of a table are the same row, and which of their values are compared."""
+    """How a table is compared. `key`: columns that identify a row; `values`: columns that are compared."""
 
     key: list[str]
     values: list[str]
 
     @property
     def columns(self) -> list[str]:
-        """All that is read."""
+        """The columns that are read."""
         return [*self.key, *self.values]
 
     @property
@@ -90,12 +91,12 @@ class Comparison:
 
 
 def comparison_of(cold: ColdTable) -> Comparison:
-    """Trades are compared by what a backtest sees of them: not by when and from which message they came."""
+    """Of trades, the values that a backtest uses are compared, but not arrival and raw message."""
     return Comparison(IDENTITY, VALUES) if cold.layer == "silver" else Comparison(_CANDLE, list(CANDLE_NUMBERS))
 
 
 def differing_rows(before: pl.DataFrame, after: pl.DataFrame, compared: Comparison) -> pl.DataFrame:
-    """The rows that differ: `change`, the key, and of each value `…_before` and `…_after`, null where there is no row.
+    """The rows that differ: `change`, the key, and each value as `…_before` and `…_after`; null if there is no row.
 
     `before`, `after`: frames with the columns of `compared`, each key once.
     """
@@ -124,7 +125,7 @@ def differing_rows(before: pl.DataFrame, after: pl.DataFrame, compared: Comparis
 class PinDifference:
     """Compares two versions of the cold tables, each a pin's name or `now`.
 
-    `now` is what Iceberg has at this moment; rows that are not offloaded are in no version.
+    `now` is the present version in Iceberg. Rows that are not offloaded are in no version.
 
     Raises (every method):
         PinError: there is no such pin.
@@ -146,20 +147,20 @@ class PinDifference:
             DiskSpaceError: the disk of temporary files cannot hold the rows of the largest table; nothing was written.
         """
         versions = [self._snapshots(name) for name in (before, after)]
-        work = [
-            _Work(cold, table, _own_files(table, [version[cold.name] for version in versions]))
+        pairs = [
+            _TablePair(cold, table, _differing_files(table, [version[cold.name] for version in versions]))
             for cold in (BY_NAME["silver_trades"], *GOLD)
             for table in [self._tier.load(cold)]
         ]
-        # A table's temporary files are gone when the next one's are made.
-        ensure_disk_space(Path(tempfile.gettempdir()), max(sum(one.rows) for one in work))
+        # The temporary files of a table are removed before those of the next table are written.
+        ensure_disk_space(Path(tempfile.gettempdir()), max(sum(pair.rows) for pair in pairs))
         if out is not None:
             _make_folder(out)
         tables, shown = [], {}
-        for one in work:
-            found, rows = _compare_table(one, out, show)
-            tables.append(found)
-            shown[one.cold.name] = rows
+        for pair in pairs:
+            difference, rows = _compare_table(pair, out, show)
+            tables.append(difference)
+            shown[pair.cold.name] = rows
         return VersionDifference(before=before, after=after, tables=tuple(tables)), shown
 
     def _snapshots(self, name: str) -> dict[str, int | None]:
@@ -169,8 +170,8 @@ class PinDifference:
 
 
 @dataclass(frozen=True)
-class _Work:
-    """A table, and of each of the two versions the files that the other has not."""
+class _TablePair:
+    """Two versions of a table. `files`: of each version, those that the other version lacks."""
 
     cold: ColdTable
     table: Table
@@ -182,7 +183,7 @@ class _Work:
         return [sum(task.file.record_count for task in side) for side in self.files]
 
 
-def _own_files(table: Table, snapshots: Sequence[int | None]) -> tuple[list[FileScanTask], list[FileScanTask]]:
+def _differing_files(table: Table, snapshots: Sequence[int | None]) -> tuple[list[FileScanTask], list[FileScanTask]]:
     before, after = (_files(table, snapshot) for snapshot in snapshots)
     return (
         [task for path, task in sorted(before.items()) if path not in after],
@@ -190,18 +191,18 @@ def _own_files(table: Table, snapshots: Sequence[int | None]) -> tuple[list[File
     )
 
 
-def _compare_table(work: _Work, out: Path | None, show: int) -> tuple[TableDifference, pl.DataFrame]:
-    compared = comparison_of(work.cold)
+def _compare_table(pair: _TablePair, out: Path | None, show: int) -> tuple[TableDifference, pl.DataFrame]:
+    compared = comparison_of(pair.cold)
     counts = {REMOVED: 0, ADDED: 0, CHANGED: 0}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="medallion-pin-diff-")))
-        pieces = _buckets(work, compared, folder, max(bucket_count(max(work.rows)), 1))
+        pieces = _buckets(pair, compared, folder, max(bucket_count(max(pair.rows)), 1))
         first = next(pieces)
         writer = None
         if out is not None:
             schema = first.to_arrow().schema
             writer = stack.enter_context(
-                pq.ParquetWriter(out / f"{work.cold.name}.parquet", schema, compression="zstd")
+                pq.ParquetWriter(out / f"{pair.cold.name}.parquet", schema, compression="zstd")
             )
         shown = first.clear()
         for piece in chain([first], pieces):
@@ -210,18 +211,18 @@ def _compare_table(work: _Work, out: Path | None, show: int) -> tuple[TableDiffe
             if writer is not None and piece.height:
                 writer.write_table(piece.to_arrow())
             shown = pl.concat([shown, piece]).sort(compared.order).head(show)
-    return TableDifference(table=work.cold.name, compared=sum(work.rows), **counts), shown
+    return TableDifference(table=pair.cold.name, compared=sum(pair.rows), **counts), shown
 
 
-def _buckets(work: _Work, compared: Comparison, folder: Path, buckets: int) -> Iterator[pl.DataFrame]:
+def _buckets(pair: _TablePair, compared: Comparison, folder: Path, buckets: int) -> Iterator[pl.DataFrame]:
     """The differing rows, bucket by bucket; at least one frame, which may be empty."""
     number = pl.concat_str([pl.col(name).cast(pl.String) for name in compared.key], separator="\n").hash(seed=0)
     spills = [Spill(folder / side, buckets, by=number % buckets) for side in ("before", "after")]
-    empty = pl.DataFrame(work.table.schema().as_arrow().empty_table()).select(compared.columns)
-    for spill, tasks in zip(spills, work.files, strict=True):
+    empty = pl.DataFrame(pair.table.schema().as_arrow().empty_table()).select(compared.columns)
+    for spill, tasks in zip(spills, pair.files, strict=True):
         spill.add(empty)
         for task in tasks:
-            for piece in read_task(work.table, task, compared.columns):
+            for piece in read_task(pair.table, task, compared.columns):
                 spill.add(piece)
     for bucket in range(buckets):
         before, after = (spill.read(bucket) for spill in spills)

@@ -1,8 +1,8 @@
-"""Pins: a name for one consistent version of all cold tables, which never expires and is read back byte for byte.
+"""Pins: names of consistent versions of all cold tables. A pinned version never expires and stays the same.
 
 A pin is an Iceberg tag of that name on every table that had a snapshot, and a record of the snapshot ids. The record is
-a property of `raw_trades` and is written last: without it the pin was never finished and does not exist. Another
-property is written first, so that the tags of an interrupted creation are not taken for those of another tool.
+a property of `raw_trades` and is written last. Without it the pin is unfinished and does not exist. Another property is
+written first. It distinguishes the tags of an interrupted creation from those of another tool.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ PREFIX = "medallion.pin."
 _BEGUN = "medallion.pin-begun."
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _KEEPER = "raw_trades"
-# In a comparison of versions, what the cold tables have at this moment.
+# In a comparison, the name of the present version of the cold tables.
 NOW = "now"
 
 
 class PinError(OffloadError):
-    """The pin cannot be made or is not there; the message says why and what to do."""
+    """The pin cannot be created or does not exist; the message says why and what to do."""
 
 
 class PinnedTable(BaseModel):
-    """One table of a pin; a table that was empty has no snapshot. Rows as of the snapshot."""
+    """One table of a pin. A table that was empty has no snapshot. `rows`: of the snapshot."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -74,7 +74,7 @@ class Pins:
     def create(self, name: str, at: datetime | None = None) -> Pin:
         """Pin the present version, or that of a moment `at` (an aware time) between two offload runs.
 
-        To repeat a creation that was interrupted finishes it.
+        Repeat an interrupted creation to finish it.
 
         Raises:
             PinError: the name is taken or invalid, Gold lacks trades that Silver has, `at` is in the future, or no
@@ -82,7 +82,7 @@ class Pins:
         """
         self._refuse_name(name)
         if at is not None and at > datetime.now(UTC):
-            raise PinError(f"{at:%Y-%m-%dT%H:%M:%SZ} is in the future (UTC): a pin names a version that there is.")
+            raise PinError(f"{at:%Y-%m-%dT%H:%M:%SZ} is in the future (UTC): a pin names a version that exists.")
         if name in self._records():
             raise PinError(f"The pin {name} exists: choose another name, or `medallion pin drop {name}` first.")
         tables = {cold.name: self._load(cold.name) for cold in TABLES}
@@ -130,7 +130,7 @@ class Pins:
             raise PinError(f"There is no pin {name}: `medallion pin list` shows those there are.")
         for cold in TABLES:
             self._untag(cold.name, name)
-        # Last, so that an interrupted drop can be repeated.
+        # The record is removed last, so that an interrupted drop can be repeated.
         self._set_properties({}, (PREFIX + name, _BEGUN + name))
 
     def publish(self, name: str, hot: HotStore) -> str:
@@ -198,7 +198,7 @@ class Pins:
     @retry_on(CommitFailedException)
     def _untag(self, table_name: str, name: str) -> None:
         table = self._load(table_name)
-        # The branch by which a table is read is never removed, whatever a damaged table says that it is.
+        # The main branch is never removed, even if a damaged table has it as a tag.
         if name != MAIN_BRANCH and _tagged(table, name) is not None:
             table.manage_snapshots().remove_tag(name).commit()
 
@@ -250,7 +250,7 @@ def _refuse_taken(tables: Mapping[str, Table], name: str) -> None:
 
 
 def _refuse_incomplete_gold(tables: Mapping[str, Table]) -> None:
-    """Refuse a pin whose candles and Silver do not have the same trades."""
+    """Refuse to pin if candles and Silver do not have the same trades."""
     silver = {name: record.measure for name, record in read_ledger(tables["silver_trades"].properties).items()}
     for cold in GOLD:
         followed = read_silver_windows(tables[cold.name].properties)
@@ -273,7 +273,7 @@ _CLICKHOUSE = {
 
 
 def _is_unknown(cold: ColdTable, name: str) -> bool:
-    """Whether a file from before the column has no value of it."""
+    """Whether a file that is older than the column gives no value for it."""
     return name in cold.later and cold.later[name] is None
 
 

@@ -1,4 +1,4 @@
--- Corrections of the trades of the named dead letters, and those that an interrupted command has not applied.
+-- Corrections of the trades of the chosen dead letters, and corrections that an interrupted command has not applied.
 SELECT {{ columns | join(', ') }}
 FROM corrections FINAL
 WHERE NOT is_applied OR (exchange, trade_id) IN (

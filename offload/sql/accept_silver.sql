@@ -1,4 +1,4 @@
--- The versions that hot Silver has of the trades of the named dead letters, and the messages they were made of.
+-- The versions that hot Silver has of the trades of the chosen dead letters, with their raw coordinates.
 SELECT {{ columns | join(', ') }}
 FROM silver_trades
 WHERE (exchange, trade_id) IN (

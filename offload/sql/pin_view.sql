@@ -1,4 +1,4 @@
--- A view on a cold table as a pin has it: exactly the files of its snapshot.
+-- A view on the pinned version of a cold table: exactly the files of its snapshot.
 {% import '_files.sql' as files %}
 CREATE OR REPLACE VIEW {{ database }}.{{ table }}
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
