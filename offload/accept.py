@@ -267,14 +267,14 @@ def _summed_up_alike(versions: pl.DataFrame, held: pl.DataFrame, noted: pl.DataF
 
 def _cold_held(tier: ColdTier, wanted: pl.DataFrame) -> pl.DataFrame:
     """The versions that Iceberg has of trades (`IDENTITY`) that are no longer in hot Silver."""
-    found = [HELD.to_frame()]
+    frames = [HELD.to_frame()]
     if wanted.height:
         table = tier.load(SILVER)
         for (exchange, symbol), trades in wanted.group_by(*_MARKET):
             ours = And(EqualTo("exchange", str(exchange)), EqualTo("symbol", str(symbol)))  # type: ignore[call-arg, arg-type]
             for piece in read_rows(table, ours, HELD.names()):
-                found.append(piece.join(trades, on=IDENTITY, how="semi").select(HELD.names()).cast(HELD))
-    return pl.concat(found)
+                frames.append(piece.join(trades, on=IDENTITY, how="semi").select(HELD.names()).cast(HELD))
+    return pl.concat(frames)
 
 
 def _day(column: str) -> pl.Expr:

@@ -82,8 +82,8 @@ def count_altered(before: pl.DataFrame, after: pl.DataFrame) -> int:
     """How many candles are in only one of the two frames or differ in a number."""
     names = [*_KEY, *_NUMBERS]
     first, second = before.select(names), after.select(names)
-    gone = first.join(second, on=_KEY, how="anti").height
-    return gone + second.join(first, on=names, how="anti").height
+    missing = first.join(second, on=_KEY, how="anti").height
+    return missing + second.join(first, on=names, how="anti").height
 
 
 class MinuteSpill:

@@ -130,7 +130,7 @@ def _compare_bucket(
 
 def _elsewhere(day: RederivedDay, silver: Table, wanted_rows: pl.DataFrame) -> pl.DataFrame:
     """The rows of Silver with these identities on another day, or in hours that are not in Iceberg yet."""
-    found = [wanted_rows.clear()]
+    frames = [wanted_rows.clear()]
     wanted = wanted_rows.select(IDENTITY).unique()
     if wanted.height:
         symbols = wanted["symbol"].unique().sort().to_list()
@@ -139,7 +139,7 @@ def _elsewhere(day: RederivedDay, silver: Table, wanted_rows: pl.DataFrame) -> p
             And(EqualTo("exchange", day.part.key), In("symbol", symbols)),  # type: ignore[call-arg, arg-type]
         )
         for piece in read_rows(silver, away, _VERSION_COLUMNS):
-            found.append(piece.join(wanted, on=IDENTITY, how="semi"))
+            frames.append(piece.join(wanted, on=IDENTITY, how="semi"))
     opened = open_hours(silver.properties)
     hours = sorted(set(offloaded_hours(silver.properties)) - set(opened))
     sql = render("hot_trades_by_id.sql", hours=hours, open_hours=opened)
@@ -155,19 +155,19 @@ def _elsewhere(day: RederivedDay, silver: Table, wanted_rows: pl.DataFrame) -> p
         # In an hour that Iceberg has only in part, the row of the same message is the same row.
         others = frame.filter(~pl.col("is_open")).drop("is_open")
         newer = frame.filter("is_open").drop("is_open").join(wanted_rows, on=_ROW_KEY, how="anti")
-        found += [others, newer]
-    return pl.concat(found).unique()
+        frames += [others, newer]
+    return pl.concat(frames).unique()
 
 
 def _moved(day: RederivedDay, unfounded: pl.DataFrame) -> pl.DataFrame:
     """The coordinates of the unfounded rows whose messages Bronze has on another day."""
-    found = [unfounded.select(COORDINATES).clear()]
+    frames = [unfounded.select(COORDINATES).clear()]
     if unfounded.height:
         times = unfounded["ingested_at"].dt.epoch("us").to_list()
         arrived = Slice(min(times), max(times) + 1).between("ingested_at")
         for piece in read_rows(day.load(BRONZE_TABLE), And(Not(day.rows_of_day()), arrived), COORDINATES):
-            found.append(piece.join(unfounded, on=COORDINATES, how="semi"))
-    return pl.concat(found).unique()
+            frames.append(piece.join(unfounded, on=COORDINATES, how="semi"))
+    return pl.concat(frames).unique()
 
 
 def _column_names(table: Table) -> list[str]:

@@ -61,30 +61,30 @@ class DeadLetterChanges:
     def add_bucket(self, difference: SilverDifference, bronze: pl.DataFrame, bucket: int) -> None:
         """Add the changes that follow from the difference of one bucket. `bronze`: its messages."""
         letters, duplicates = self._letters.read(bucket), self._known_duplicates.read(bucket)
-        left = pl.concat([difference.removed, difference.replaced]).select(*_SILVER_KEY, "timestamp")
+        leaving = pl.concat([difference.removed, difference.replaced]).select(*_SILVER_KEY, "timestamp")
         # Only the worker compares messages with matches that Silver has under other ids, so its dead letters stay.
         covered = difference.valid.filter("is_covered")
         contradicting = letters.filter(pl.col("reason") == Reason.TRADE_CONTRADICTS.value)
-        stands = contradicting.join(covered, on=COORDINATES, how="semi")
-        open_letters = letters.filter(~pl.col("is_resolved")).join(stands, on=COORDINATES, how="anti")
+        staying_letters = contradicting.join(covered, on=COORDINATES, how="semi")
+        open_letters = letters.filter(~pl.col("is_resolved")).join(staying_letters, on=COORDINATES, how="anti")
         rejections = open_letters.select(*COORDINATES, "rejected_at", "reason")
-        own = difference.valid.join(rejections, on=COORDINATES, how="inner")
-        passing = pl.concat([own, _merged_away(difference, bronze, open_letters).select(own.columns)])
-        failing = _newly_rejected(difference, left, duplicates)
+        in_bronze = difference.valid.join(rejections, on=COORDINATES, how="inner")
+        passing = pl.concat([in_bronze, _merged_away(difference, bronze, open_letters).select(in_bronze.columns)])
+        failing = _newly_rejected(difference, leaving, duplicates)
         # A dead letter that a note resolves opens again when Silver loses the row, unless the note was confirmed.
-        hidden = failing.join(letters, on=COORDINATES, how="semi")
+        with_letter = failing.join(letters, on=COORDINATES, how="semi")
         without_letter = failing.join(letters, on=COORDINATES, how="anti")
-        confirmed_before = hidden.join(letters.filter(pl.col("is_confirmed")), on=COORDINATES, how="semi")
+        confirmed_before = with_letter.join(letters.filter(pl.col("is_confirmed")), on=COORDINATES, how="semi")
         others = difference.valid.filter(~pl.col("is_row"))
-        replaced = others.join(left, on=COORDINATES, how="semi")
+        replaced = others.join(leaving, on=COORDINATES, how="semi")
         now_duplicates = pl.concat([replaced, passing.filter(~pl.col("is_row")).select(replaced.columns)])
         row_messages = difference.valid.filter(pl.col("is_row")).select(COORDINATES)
         no_duplicates = pl.concat([row_messages, failing.select(COORDINATES)])
         wrongly_counted = duplicates.join(no_duplicates, on=COORDINATES, how="semi")
-        never = (pl.lit(_EARLIEST, pl.Datetime("us", "UTC")).alias("rejected_at"), pl.lit("").alias("reason"))
+        no_rejection = (pl.lit(_EARLIEST, pl.Datetime("us", "UTC")).alias("rejected_at"), pl.lit("").alias("reason"))
         noted = failing.with_columns(pl.col("symbol_row").alias("symbol"), pl.col("timestamp_row").alias("timestamp"))
         self._notes.add(passing.select(*_NOTE_COLUMNS, "trade_id"))
-        self._notes.add(noted.with_columns(*never).select(*_NOTE_COLUMNS, "trade_id"))
+        self._notes.add(noted.with_columns(*no_rejection).select(*_NOTE_COLUMNS, "trade_id"))
         self._confirmed.add(passing.select(*_NOTE_COLUMNS, "trade_id", "is_row"))
         self._unconfirmed.add(confirmed_before.select(*COORDINATES, "trade_id"))
         self._rejects.add(without_letter.select(*REJECT_COLUMNS))
@@ -143,24 +143,26 @@ class DeadLetterChanges:
             self._day.hot.command(render(name), {"messages": coordinate_texts(batch)})
 
 
-def _newly_rejected(difference: SilverDifference, left: pl.DataFrame, duplicates: pl.DataFrame) -> pl.DataFrame:
+def _newly_rejected(difference: SilverDifference, leaving: pl.DataFrame, duplicates: pl.DataFrame) -> pl.DataFrame:
     """Rejects (`REJECT_COLUMNS`) of messages that were in Silver or duplicates, with that row's market and time.
 
     Bronze keeps one of several messages with the same content. If Silver's message is another of them, it fails for the
     same reason.
     """
     market = (pl.col("symbol").alias("symbol_row"), pl.col("timestamp").alias("timestamp_row"))
-    was = pl.concat([rows.select(*COORDINATES, *market) for rows in (left, duplicates)]).unique(COORDINATES)
-    own = difference.rejects.join(was, on=COORDINATES, how="inner")
+    former_rows = pl.concat([rows.select(*COORDINATES, *market) for rows in (leaving, duplicates)]).unique(COORDINATES)
+    in_bronze = difference.rejects.join(former_rows, on=COORDINATES, how="inner")
     known = pl.concat([difference.rejects.select(COORDINATES), difference.valid.select(COORDINATES)])
-    merged = left.join(known, on=COORDINATES, how="anti").rename({"symbol": "symbol_row", "timestamp": "timestamp_row"})
+    merged = leaving.join(known, on=COORDINATES, how="anti").rename(
+        {"symbol": "symbol_row", "timestamp": "timestamp_row"}
+    )
     by_content = difference.rejects.drop(*COORDINATES, "received_at", "ingested_at").unique(
         ["exchange", "symbol", "trade_id"], keep="first", maintain_order=True
     )
     same = merged.join(
         by_content, left_on=["exchange", "exchange_symbol", "trade_id"], right_on=["exchange", "symbol", "trade_id"]
     ).with_columns(pl.col("exchange_symbol").alias("symbol"))
-    return pl.concat([own, same.select(own.columns)])
+    return pl.concat([in_bronze, same.select(in_bronze.columns)])
 
 
 def _merged_away(difference: SilverDifference, bronze: pl.DataFrame, open_letters: pl.DataFrame) -> pl.DataFrame:
@@ -168,14 +170,14 @@ def _merged_away(difference: SilverDifference, bronze: pl.DataFrame, open_letter
 
     Bronze keeps the latest of several messages with the same content. The result for it holds for all of them.
     """
-    lost = open_letters.join(bronze, on=COORDINATES, how="anti").select(
+    missing = open_letters.join(bronze, on=COORDINATES, how="anti").select(
         *_CONTENT, *COORDINATES, "rejected_at", "reason"
     )
     kept = bronze.select(*_CONTENT, *(pl.col(name).alias(f"{name}_kept") for name in COORDINATES))
     named = [f"{name}_kept" for name in COORDINATES]
     valid = difference.valid.rename({name: f"{name}_kept" for name in COORDINATES})
-    found = lost.join(kept, on=_CONTENT).drop("exchange", "symbol", "trade_id").join(valid, on=named)
-    return found.unique(COORDINATES).with_columns(pl.lit(value=False).alias("is_row"))
+    merged = missing.join(kept, on=_CONTENT).drop("exchange", "symbol", "trade_id").join(valid, on=named)
+    return merged.unique(COORDINATES).with_columns(pl.lit(value=False).alias("is_row"))
 
 
 def coordinate_texts(rows: pl.DataFrame) -> list[str]:

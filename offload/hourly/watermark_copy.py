@@ -46,9 +46,9 @@ def copy_watermarks(hot: HotStore, tables: Mapping[str, Table]) -> int:
         lacking += [
             _row(cold, name, record) for name, record in ledger.items() if marks.get(name) != _watermark(record)
         ]
-        gone = sorted(marks.keys() - ledger.keys())
-        if gone:
-            hot.command(render("delete_watermarks.sql"), {"table": cold.name, "slices": gone})
+        outdated = sorted(marks.keys() - ledger.keys())
+        if outdated:
+            hot.command(render("delete_watermarks.sql"), {"table": cold.name, "slices": outdated})
     if lacking:
         hot.insert("offload_watermarks", pa.Table.from_pylist(lacking, _SCHEMA))
     return len(lacking)

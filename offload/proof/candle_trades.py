@@ -242,10 +242,10 @@ def payload_of(message: str) -> str:
 
 
 def _add_offsets(known: dict[tuple[str, int], OffsetSpan], trades: pl.DataFrame) -> None:
-    found = trades.group_by("raw_topic", "raw_partition").agg(
+    groups = trades.group_by("raw_topic", "raw_partition").agg(
         pl.col("raw_offset").min().alias("first"), pl.col("raw_offset").max().alias("last"), pl.len().alias("trades")
     )
-    for topic, partition, first, last, number in found.iter_rows():
+    for topic, partition, first, last, number in groups.iter_rows():
         before = known.get((topic, partition))
         known[topic, partition] = OffsetSpan(
             raw_topic=topic,
@@ -257,8 +257,8 @@ def _add_offsets(known: dict[tuple[str, int], OffsetSpan], trades: pl.DataFrame)
 
 
 def _add_files(known: dict[str, ColdFile], trades: pl.DataFrame) -> None:
-    found = trades.filter(pl.col("file") != "").group_by("file", "snapshot_id").len()
-    for path, snapshot_id, number in found.iter_rows():
+    groups = trades.filter(pl.col("file") != "").group_by("file", "snapshot_id").len()
+    for path, snapshot_id, number in groups.iter_rows():
         before = known[path].trades if path in known else 0
         known[path] = ColdFile(file=path, snapshot_id=snapshot_id, trades=before + number)
 

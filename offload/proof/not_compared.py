@@ -79,5 +79,5 @@ class ComparisonGaps:
             return rows, rows
         sql = render("count_candles.sql", select=select_of(self.cold, partition=True))
         span: dict[str, str | int] = {"from_us": part.from_us, "to_us": part.to_us, "until_us": until_us}
-        found = self.hot.rows(sql, {**span, "key": part.key})[0]
-        return int(found["hot_rows"]), int(found["trades"])
+        counts = self.hot.rows(sql, {**span, "key": part.key})[0]
+        return int(counts["hot_rows"]), int(counts["trades"])

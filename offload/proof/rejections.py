@@ -63,15 +63,15 @@ def find_rejections(
     letters = [letter.row for letter in cold.find("dlq_trades", wanted)]
     # A topic that was created again repeats its offsets. Only the Kafka time tells such messages apart.
     letters = [row for row in letters if row["trade_id"] == trade_id or _place(*coordinates_of(row)) in places]
-    found: dict[tuple[Coordinates, str], dict[str, Any]] = {}
+    letter_rows: dict[tuple[Coordinates, str], dict[str, Any]] = {}
     # A dead letter that is in both tiers is shown as the hot table has it.
     for row in (*rows, *letters):
         if row["reason"]:
-            found.setdefault((coordinates_of(row), row["reason"]), row)
-    notes = _resolutions(hot, {place for place, _ in found})
+            letter_rows.setdefault((coordinates_of(row), row["reason"]), row)
+    notes = _resolutions(hot, {place for place, _ in letter_rows})
     rejections = [
         Rejection(coordinates=place, **{name: row[name] for name in _RULE}, **notes.get(_place(*place), {}))
-        for (place, _), row in found.items()
+        for (place, _), row in letter_rows.items()
     ]
     return sorted(rejections, key=lambda rejection: rejection.rejected_at)
 

@@ -33,7 +33,7 @@ class Trace(BaseModel):
 
     `message`: the raw message with the exchange's payload. `coordinates`: its Kafka topic, partition, offset and
     timestamp. `fate`: `silver`, `duplicate`, `rejected: <reason>` or `missing`. `rejections`: every dead letter of the
-    trade, the resolved ones too, the first one first. `changes`: in the order of the layers.
+    trade, also the resolved ones, oldest first. `changes`: in the order of the layers.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -48,11 +48,6 @@ class Trace(BaseModel):
     rejections: tuple[Rejection, ...]
     candles: tuple[CandleTrace, ...]
     changes: tuple[ValueChange, ...]
-
-    @property
-    def first_change(self) -> ValueChange | None:
-        """The first layer where a value changed."""
-        return self.changes[0] if self.changes else None
 
 
 class Tracer:
@@ -158,7 +153,7 @@ def _rows_of(table: str, kafka_times: Sequence[str] = ("published_at",)) -> str:
 
 
 def _changes(rows: dict[tuple[str, str], dict[str, Any]]) -> list[ValueChange]:
-    """Changes in the order of the layers. Where a row is no longer hot, the cold row is used."""
+    """Changes in the order of the layers. For a row that is no longer hot, the cold row is used."""
     raw, bronze, silver = (rows.get((layer, "hot")) or rows.get((layer, "cold")) for layer in LAYERS)
     changes: list[ValueChange] = []
     if raw:

@@ -63,11 +63,11 @@ def trace_candle(
         "start_s": int(start.timestamp()),
         "seconds": length // timedelta(seconds=1),
     }
-    found = {row.pop("source"): row for row in hot.rows(render("trace_candle.sql", view=frame.exact_view), span)}
+    candles = {row.pop("source"): row for row in hot.rows(render("trace_candle.sql", view=frame.exact_view), span)}
     of_market = And(equals("exchange", exchange), equals("symbol", symbol))
     cold_rows = cold.find(frame.view, And(of_market, equals("window_start", start.isoformat())))
     cold_row = next(iter(cold_rows), None)
-    from_silver, in_view = found.get("silver"), found.get("view")
+    from_silver, in_view = candles.get("silver"), candles.get("view")
     changes: list[ValueChange] = []
     if from_silver and in_view:
         changes += candle_to_candle(frame.view, from_silver, in_view)
@@ -91,8 +91,8 @@ def compare_with_trades(candle: CandleTrace, trades: CandleTrades) -> tuple[Valu
     """
     if candle.hot or candle.cold is None or trades.only_hot or candle.cold.row["trade_count"] == trades.matches:
         return ()
-    found, after = str(trades.matches), str(candle.cold.row["trade_count"])
-    return (ValueChange(layer=f"cold.{candle.cold.layer}", field="trade_count", before=found, after=after),)
+    expected, shown = str(trades.matches), str(candle.cold.row["trade_count"])
+    return (ValueChange(layer=f"cold.{candle.cold.layer}", field="trade_count", before=expected, after=shown),)
 
 
 def _frame(timeframe: str) -> Timeframe:

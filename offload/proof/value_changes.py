@@ -47,16 +47,18 @@ def payload_to_raw(envelope: str, raw: Row) -> list[ValueChange]:
         )
     except (ValueError, KeyError, RecursionError):
         return []
-    found = []
+    changes = []
     for name, column in (("trade_id", "trade_id"), ("price", "price"), ("quantity", "quantity")):
         sent = str(message.get(name, ""))
         if values and sent and sent not in values:
-            found.append(ValueChange(layer="producer", field=name, before="not in the exchange's payload", after=sent))
-        found += _differ("raw_trades", column, sent, raw[column])
+            changes.append(
+                ValueChange(layer="producer", field=name, before="not in the exchange's payload", after=sent)
+            )
+        changes += _differ("raw_trades", column, sent, raw[column])
     for name in ("symbol", "timestamp", "side", "kind", "matches"):
         column = "timestamp_raw" if name == "timestamp" else name
-        found += _differ("raw_trades", column, str(message.get(name, "")), raw[column])
-    return found
+        changes += _differ("raw_trades", column, str(message.get(name, "")), raw[column])
+    return changes
 
 
 def raw_to_bronze(raw: Row, bronze: Row) -> list[ValueChange]:
@@ -70,22 +72,22 @@ def raw_to_bronze(raw: Row, bronze: Row) -> list[ValueChange]:
         ("kind", "kind"),
         ("matches", "matches"),
     )
-    found = [change for a, b in pairs for change in _differ("bronze_trades", b, raw[a], bronze[b])]
+    changes = [change for a, b in pairs for change in _differ("bronze_trades", b, raw[a], bronze[b])]
     moment = _time(raw["timestamp_raw"])
-    return found + (_differ("bronze_trades", "timestamp", moment, bronze["timestamp"]) if moment else [])
+    return changes + (_differ("bronze_trades", "timestamp", moment, bronze["timestamp"]) if moment else [])
 
 
 def bronze_to_silver(bronze: Row, silver: Row) -> list[ValueChange]:
     """Silver's numbers are the exact decimals of Bronze's texts; quote_volume is their exact product."""
-    found = []
+    changes = []
     for text, name in (("price_text", "price"), ("quantity_text", "quantity")):
-        found += _differ("silver_trades", name, _decimal(bronze[text]), _decimal(silver[name]))
+        changes += _differ("silver_trades", name, _decimal(bronze[text]), _decimal(silver[name]))
     product = _EXACT.multiply(Decimal(silver["price"]), Decimal(silver["quantity"]))
-    found += _differ("silver_trades", "quote_volume", product, Decimal(silver["quote_volume"]))
-    found += _differ("silver_trades", "trade_kind", bronze["kind"] or "market", silver["trade_kind"])
-    found += _differ("silver_trades", "match_count", int(bronze["matches"] or 1), int(silver["match_count"]))
-    found += _differ("silver_trades", "side", str(bronze["side"]).upper(), str(silver["side"]))
-    return found + _differ("silver_trades", "timestamp", bronze["timestamp"], silver["timestamp"])
+    changes += _differ("silver_trades", "quote_volume", product, Decimal(silver["quote_volume"]))
+    changes += _differ("silver_trades", "trade_kind", bronze["kind"] or "market", silver["trade_kind"])
+    changes += _differ("silver_trades", "match_count", int(bronze["matches"] or 1), int(silver["match_count"]))
+    changes += _differ("silver_trades", "side", str(bronze["side"]).upper(), str(silver["side"]))
+    return changes + _differ("silver_trades", "timestamp", bronze["timestamp"], silver["timestamp"])
 
 
 def hot_to_cold(layer: str, hot: Row, cold: Row) -> list[ValueChange]:

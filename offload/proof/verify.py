@@ -142,9 +142,9 @@ class _Verifier:
     ) -> TableVerification:
         cold = self.cold
         parse = parse_gold_id if cold.layer == "gold" else lambda _, name: parse_hour_id(name)
-        found = [(parse(cold, name), record) for name, record in read_ledger(self.table.properties).items()]
+        slices = [(parse(cold, name), record) for name, record in read_ledger(self.table.properties).items()]
         wanted = sorted(
-            ((part, record) for part, record in found if part.from_us < to_us and part.to_us > from_us),
+            ((part, record) for part, record in slices if part.from_us < to_us and part.to_us > from_us),
             key=lambda pair: pair[0],
         )
         gaps = ComparisonGaps(self.hot, cold, self.table.properties)

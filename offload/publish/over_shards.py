@@ -21,9 +21,9 @@ def tables_over_shards(hot: HotStore) -> str:
     Raises:
         HotStoreError: ClickHouse failed.
     """
-    found = [str(row["name"]) for row in hot.rows(render("tables_over_shards.sql"), {"tables": _REPLACED})]
-    are = "are tables" if len(found) > 1 else "is a table"
-    return f"{', '.join(found)} {are} over all shards of a cluster" if found else ""
+    names = [str(row["name"]) for row in hot.rows(render("tables_over_shards.sql"), {"tables": _REPLACED})]
+    are = "are tables" if len(names) > 1 else "is a table"
+    return f"{', '.join(names)} {are} over all shards of a cluster" if names else ""
 
 
 def why_not_publishable(hot: HotStore) -> str:

@@ -56,9 +56,9 @@ def hot_partition_of(hot: HotStore, cold: ColdTable, day: Slice) -> str:
     Raises:
         HotStoreError: ClickHouse failed.
     """
-    found = partition_of(hot, cold.hot_table, day, cold.partition_prefix)
+    partition = partition_of(hot, cold.hot_table, day, cold.partition_prefix)
     period = period_at(cold, day.from_us)
-    return found or ("" if period in left_periods(hot, cold) else f"{cold.partition_prefix}{period}")
+    return partition or ("" if period in left_periods(hot, cold) else f"{cold.partition_prefix}{period}")
 
 
 def day_span(part: Slice) -> dict[str, str | int | list[str]]:

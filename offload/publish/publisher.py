@@ -36,7 +36,7 @@ from offload.tables.slices import DAY_US, Slice, instant
 PAUSE_SECONDS = 30.0
 # The partition is replaced only while this much of the pause is left.
 MARGIN_SECONDS = 10.0
-# The pause is one second longer for each of so many rows.
+# The pause is one second longer for each of this many rows.
 ROWS_A_SECOND = 200_000
 # How long to wait for queries that began before the override.
 READER_WAIT_SECONDS = 300.0
@@ -220,8 +220,8 @@ class DayPublisher:
     def _counts(self, day: Slice, keys: Sequence[str], frames: Sequence[str]) -> list[int]:
         """Trades in hot Silver, then in the candles of each frame."""
         span: dict[str, str | int | list[str]] = {"keys": list(keys), "from_us": day.from_us, "to_us": day.to_us}
-        found = self.hot.rows(render("count_silver_and_gold.sql"), span)
-        trades = {int(row["frame"]): int(row["trades"]) for row in found}
+        rows = self.hot.rows(render("count_silver_and_gold.sql"), span)
+        trades = {int(row["frame"]): int(row["trades"]) for row in rows}
         return [trades.get(frame, 0) for frame in (0, *frame_seconds(frames))]
 
     def _hot_gold(self, day: Slice) -> list[tuple[ColdTable, str]]:

@@ -238,11 +238,11 @@ class HotBronze:
         days = [Slice(day_us, day_us + DAY_US) for day_us in starts]
         is_any_hot = any(partition_of(hot, "bronze_trades", day) for day in days)
         # Rows of a hot day may move to a day without a partition, and then create it.
-        done = [self._replace(day) for day in days] if is_any_hot else []
+        replaced = [self._replace(day) for day in days] if is_any_hot else []
         if noted:
             with self.tiers.cold.load(BRONZE).transaction() as transaction:
                 transaction.remove_properties(*noted)
-        return [f"bronze_trades/{partition}" for partition in done if partition]
+        return [f"bronze_trades/{partition}" for partition in replaced if partition]
 
     def _replace(self, day: Slice) -> str:
         hot, bronze = self.tiers.hot, self.tiers.cold.load(BRONZE)

@@ -206,7 +206,7 @@ def _records(changes: DayChanges, ledger: Mapping[str, SliceRecord], attempt: st
     """The records of the hours that change.
 
     A measure never falls. The hot tier still has the rows that leave. With a lower measure an offload would export the
-    hour as one that has grown, and bring the rows back.
+    hour again, and bring the rows back.
     """
     records = {}
     for start in sorted(changes.new_rows.keys() | changes.leaving_hours.keys()):

@@ -186,9 +186,8 @@ def test_a_damaged_value_is_traced_to_its_layer(
 ) -> None:
     trade = some(tape).filter(symbol="BTCUSDT").row(20 * number, named=True)
     damage(loaded, trade)
-    change = _trace(loaded.settings, trade).first_change
-    found = (change.layer, change.field) if change else (None, None)
-    assert found == (layer, field)
+    first_change = _trace(loaded.settings, trade).changes[0]
+    assert (first_change.layer, first_change.field) == (layer, field)
 
 
 def test_a_damaged_candle_is_named(loaded: HotTables, tape: Path) -> None:
@@ -197,8 +196,7 @@ def test_a_damaged_candle_is_named(loaded: HotTables, tape: Path) -> None:
     )
     # The damaged trades are those of the other market.
     trace = _trace(loaded.settings, some(tape).filter(symbol="ETHUSDT").row(0, named=True))
-    assert trace.first_change is not None
-    assert (trace.first_change.layer, trace.first_change.field) == ("gold_ohlcv_5m", "volume")
+    assert (trace.changes[0].layer, trace.changes[0].field) == ("gold_ohlcv_5m", "volume")
 
 
 @pytest.fixture
