@@ -97,8 +97,8 @@ def attempt_landed(table: Table, attempt: str) -> bool:
 def files_of_other_attempts(table: Table, parts: Sequence[Slice], attempt: str) -> list[str]:
     """Files of other attempts at these slices, for `remove_uncommitted` after the commit of `attempt`.
 
-    Files whose names have the process that wrote them are left out: a merge or a re-derivation that is still running may
-    commit them beside `attempt`. They are removed when that process is dead (`offload.files.data_files`).
+    Files whose names have the process that wrote them are left out: a merge or a re-derivation that is still running
+    may commit them beside `attempt`. They are removed when that process is dead (`offload.files.data_files`).
     """
     others = []
     for part in parts:
