@@ -31,7 +31,8 @@ from offload.tables.slice_records import read_ledger, read_silver_windows
 PREFIX = "medallion.pin."
 _BEGUN = "medallion.pin-begun."
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_KEEPER = "raw_trades"
+# The cold table whose properties have the records of the pins.
+_RECORDS_TABLE = "raw_trades"
 # In a comparison, the name of the present version of the cold tables.
 NOW = "now"
 
@@ -114,7 +115,7 @@ class Pins:
         """
         records = self._records()
         if name not in records:
-            raise PinError(f"There is no pin {name}: `medallion pin list` shows those there are.")
+            raise PinError(f"There is no pin {name}: `medallion pin list` shows all pins.")
         return records[name]
 
     def drop(self, name: str) -> None:
@@ -125,9 +126,9 @@ class Pins:
         Raises:
             PinError: there is none of that name.
         """
-        known = self._load(_KEEPER).properties
+        known = self._load(_RECORDS_TABLE).properties
         if PREFIX + name not in known and _BEGUN + name not in known:
-            raise PinError(f"There is no pin {name}: `medallion pin list` shows those there are.")
+            raise PinError(f"There is no pin {name}: `medallion pin list` shows all pins.")
         for cold in TABLES:
             self._untag(cold.name, name)
         # The record is removed last, so that an interrupted drop can be repeated.
@@ -177,7 +178,7 @@ class Pins:
         return self._tier.load(BY_NAME[name])
 
     def _records(self) -> dict[str, Pin]:
-        properties = self._load(_KEEPER).properties
+        properties = self._load(_RECORDS_TABLE).properties
         return {
             key.removeprefix(PREFIX): Pin.model_validate_json(value)
             for key, value in properties.items()
@@ -203,11 +204,11 @@ class Pins:
             table.manage_snapshots().remove_tag(name).commit()
 
     @retry_on(CommitFailedException)
-    def _set_properties(self, records: Mapping[str, str], gone: tuple[str, ...]) -> None:
-        with self._load(_KEEPER).transaction() as transaction:
+    def _set_properties(self, records: Mapping[str, str], outdated: tuple[str, ...]) -> None:
+        with self._load(_RECORDS_TABLE).transaction() as transaction:
             if records:
                 transaction.set_properties(dict(records))
-            known = [key for key in gone if key in transaction.table_metadata.properties]
+            known = [key for key in outdated if key in transaction.table_metadata.properties]
             if known:
                 transaction.remove_properties(*known)
 
@@ -237,7 +238,7 @@ def _pinned(name: str, table: Table, at: datetime | None) -> PinnedTable:
 
 def _refuse_taken(tables: Mapping[str, Table], name: str) -> None:
     """Refuse a name that another tool uses for a branch or tag."""
-    if _BEGUN + name in tables[_KEEPER].properties:
+    if _BEGUN + name in tables[_RECORDS_TABLE].properties:
         return
     for table in tables.values():
         ref = table.metadata.refs.get(name)

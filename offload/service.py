@@ -35,6 +35,7 @@ from offload.run import run
 RETRY_SECONDS = 300.0
 # The service is unhealthy if no run has succeeded for an hour and a half.
 OVERDUE_SECONDS = 5400.0
+# Ids of the jobs that count completeness.
 _COUNTS = ("completeness", "count now")
 
 
@@ -77,7 +78,7 @@ class OffloadService:
         if self._faults or full:
             return "; ".join([*self._faults.values(), *full])
         quiet = time.monotonic() - self._last_success
-        return f"no good run for {quiet:.0f} s" if quiet > OVERDUE_SECONDS else ""
+        return f"no successful run for {quiet:.0f} s" if quiet > OVERDUE_SECONDS else ""
 
     def serve(self, ready: Callable[[int], None] = lambda _: None) -> None:
         """Run until SIGTERM, SIGINT or `stop`, then finish the slice under way. `ready` is given the metrics port.

@@ -20,6 +20,7 @@ from offload.clickhouse.client import HotStore, Parameters
 from offload.clickhouse.server import arrival_hours
 from offload.clickhouse.templates import render
 from offload.files.export import select_of
+from offload.files.scans import file_paths
 from offload.tables.cold_table import LONG, TEXT
 from offload.tables.cold_tables import BY_NAME, ColdTable
 from offload.tables.slice_records import read_ledger
@@ -133,11 +134,9 @@ def _sums(hot: HotStore, cold: ColdTable, part: Slice, sources: list[str]) -> Ch
 
 def _from_silver(hot: HotStore, silver: ColdSilver, cold: ColdTable, part: Slice, days: Collection[int]) -> list[str]:
     paths = [
-        task.file.file_path
+        path
         for day in sorted(days)
-        for task in silver.table.scan(
-            row_filter=_rows_of(Slice(day * DAY_US, (day + 1) * DAY_US, part.key), "timestamp")
-        ).plan_files()
+        for path in file_paths(silver.table, _rows_of(Slice(day * DAY_US, (day + 1) * DAY_US, part.key), "timestamp"))
     ]
     sources = cold_sources(hot, silver.table, paths, select_of(_SILVER, partition=False), _span(part))
     if not sources:
@@ -149,7 +148,7 @@ def _from_silver(hot: HotStore, silver: ColdSilver, cold: ColdTable, part: Slice
 def _candles_of_days(
     hot: HotStore, table: Table, cold: ColdTable, part: Slice, days: Collection[int], *, others: bool
 ) -> list[str]:
-    paths = [task.file.file_path for task in table.scan(row_filter=part.predicate(cold)).plan_files()]
+    paths = file_paths(table, part.predicate(cold))
     sources = cold_sources(hot, table, paths, select_of(cold, partition=False), _span(part))
     if not sources or not days:
         return []

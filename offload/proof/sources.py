@@ -14,6 +14,7 @@ from offload.clickhouse.client import HotStore
 from offload.clickhouse.server import arrival_hours
 from offload.clickhouse.templates import render
 from offload.files.export import select_of
+from offload.files.scans import file_paths
 from offload.tables.cold_tables import BY_NAME, ColdTable
 from offload.tables.slice_records import read_ledger
 from offload.tables.slices import HOUR_US, SECOND_US, Slice, parse_hour_id
@@ -81,6 +82,7 @@ class ProofSources:
         return ProofQuery(context, {**span, "from_us": from_us, "to_us": to_us})
 
     def _published(self, from_us: int, to_us: int) -> dict[str, int]:
+        """Parameters with the first and last Kafka time (ms) of the messages that arrived in [from_us, to_us)."""
         is_cold = any(from_us < start + HOUR_US and start < to_us for start in self._cold_only[_RAW.name])
         cold = self._sources(_RAW, Slice(from_us, to_us), _RAW.arrival) if is_cold else []
         row = self.hot.rows(render("published_span.sql", cold=cold), {"from_us": from_us, "to_us": to_us})[0]
@@ -89,7 +91,7 @@ class ProofSources:
     def _sources(self, cold: ColdTable, span: Slice, column: str) -> list[str]:
         """SQL of the live files that may have rows whose time `column` is in the span."""
         table = self.tables[cold.name]
-        paths = [task.file.file_path for task in table.scan(row_filter=span.between(column)).plan_files()]
+        paths = file_paths(table, span.between(column))
         select = select_of(cold, partition=False)
         times = {"from_us": span.from_us, "to_us": span.to_us}
         return cold_sources(self.hot, table, paths, select, times, self._known)

@@ -20,6 +20,7 @@ from offload.clickhouse.server import arrival_hours
 from offload.clickhouse.templates import render
 from offload.clickhouse.tiers import Tiers
 from offload.files.export import select_of
+from offload.files.scans import file_paths
 from offload.hourly.late_candles import ColdSilver, are_late_and_confirmed
 from offload.proof.not_compared import ComparisonGaps, NotCompared
 from offload.report import OnTable
@@ -210,8 +211,7 @@ class _Verifier:
 
     def _cold_source(self, part: Slice, select: str, span: Parameters) -> str:
         """SQL that reads the slice's live files; "" if there are none."""
-        tasks = self.table.scan(row_filter=part.predicate(self.cold)).plan_files()
-        paths = [task.file.file_path for task in tasks]
+        paths = file_paths(self.table, part.predicate(self.cold))
         source = "\nUNION ALL\n".join(cold_sources(self.hot, self.table, paths, select, span, self.known))
         # A merged file also has rows of other hours.
         return (

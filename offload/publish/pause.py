@@ -28,7 +28,7 @@ class PauseError(OffloadError):
 
 
 class Deadline:
-    """When a pause ends by itself, by the server's clock."""
+    """The time at which a pause ends by itself, by the server's clock."""
 
     def __init__(self, hot: HotStore, seconds: float) -> None:
         self._hot = hot

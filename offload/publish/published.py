@@ -11,6 +11,7 @@ from offload.clickhouse.client import HotStore
 from offload.clickhouse.server import partition_of
 from offload.clickhouse.templates import render
 from offload.files.export import select_of
+from offload.files.scans import file_paths
 from offload.retention.union_views import left_periods, period_at
 from offload.tables.cold_tables import BY_NAME, GOLD, ColdTable
 from offload.tables.slice_records import offloaded_hours
@@ -38,7 +39,7 @@ def is_published(hot: HotStore, tables: Mapping[str, Table], part: Slice) -> boo
         hot_sums = checksums_of(hot, cold, render("hot_day.sql", select=select, hours=chosen), span)
         table = tables[cold.name]
         cold_sums: Checksums = {}
-        for source in cold_sources(hot, table, file_paths(table, cold.hot_event, part), select, span):
+        for source in cold_sources(hot, table, file_paths(table, part.between(cold.hot_event)), select, span):
             names = {"event": cold.hot_event, "arrival": cold.arrival, "hours": [], "key": part.key}
             add_checksums(
                 cold_sums, checksums_of(hot, cold, render("cold_partition.sql", source=source, **names), span)
@@ -70,11 +71,6 @@ def day_span(part: Slice) -> dict[str, str | int | list[str]]:
         "from_us": EARLIEST_US,
         "to_us": END_US,
     }
-
-
-def file_paths(table: Table, column: str, part: Slice) -> list[str]:
-    """Live files that may have rows whose time `column` is in the span."""
-    return [task.file.file_path for task in table.scan(row_filter=part.between(column)).plan_files()]
 
 
 def replace_from_staged(hot: HotStore, table: str, part: Slice) -> None:

@@ -25,9 +25,10 @@ from offload.clickhouse.server import partition_of, partition_rows, truncate
 from offload.clickhouse.templates import render
 from offload.errors import OffloadError
 from offload.files.export import select_of
+from offload.files.scans import file_paths
 from offload.publish.pause import Deadline, pause, resume, wait_for_queries
 from offload.publish.publication_log import OpenPublication, PublicationLog
-from offload.publish.published import day_span, file_paths, hot_partition_of, replace_from_staged
+from offload.publish.published import day_span, hot_partition_of, replace_from_staged
 from offload.publish.view_override import CandleSource, ViewOverride, frame_seconds, plain_views, remove_override
 from offload.tables.cold_tables import BY_NAME, GOLD, ColdTable
 from offload.tables.slice_records import offloaded_hours, open_hours
@@ -168,7 +169,7 @@ class DayPublisher:
         select = select_of(_SILVER, partition=False)
         for key in keys:
             span = day_span(Slice(day.from_us, day.to_us, key))
-            for source in cold_sources(self.hot, silver, file_paths(silver, "timestamp", day), select, span):
+            for source in cold_sources(self.hot, silver, file_paths(silver, day.between("timestamp")), select, span):
                 names = [name for name, _, _ in _SILVER.columns]
                 self.hot.command(render("stage_cold_silver.sql", columns=names, source=source), span)
         if not is_hot:

@@ -33,8 +33,8 @@ from offload.files.commit import Replacement, replace_slices
 from offload.files.data_files import process_attempt
 from offload.files.export import Export, select_of, slice_folder
 from offload.files.replace import separate_hours
-from offload.files.scans import parquet_rows, read_rows
-from offload.publish.published import file_paths, replace_from_staged
+from offload.files.scans import file_paths, parquet_rows, read_rows
+from offload.publish.published import replace_from_staged
 from offload.tables.cold_tables import BY_NAME, ColdTable
 from offload.tables.slice_records import SliceRecord, offloaded_hours, open_hours, read_ledger
 from offload.tables.slices import DAY_US, HOUR_US, SECOND_US, Slice, hour, instant, parse_hour_id
@@ -127,13 +127,15 @@ class BronzeRederivation:
         truncate(self.hot, "bronze_trades_staged")
         span = {"from_us": part.from_us, "to_us": part.to_us}
         columns = [name for name, _, _ in BRONZE.columns]
-        for source in cold_sources(self.hot, raw, _hour_paths(raw, RAW, part), select_of(RAW, partition=False), span):
+        paths = file_paths(raw, part.predicate(RAW))
+        for source in cold_sources(self.hot, raw, paths, select_of(RAW, partition=False), span):
             text = render("raw_as_live.sql", source=source, key=self.exchange)
             query = live_query(self.hot, f"(\n{text}\n)")
             self.hot.command(render("stage_bronze_new.sql", columns=columns, view_query=query), span)
         if self.exchange:
             everything = Slice(EARLIEST_US, END_US)
-            stage_cold(self.hot, bronze, _hour_paths(bronze, BRONZE, part), everything, part, self.exchange)
+            paths = file_paths(bronze, part.predicate(BRONZE))
+            stage_cold(self.hot, bronze, paths, everything, part, self.exchange)
         files = tuple(self._fetch(part, folder))
         return self._compare(bronze, part, files, folder)
 
@@ -253,7 +255,7 @@ class HotBronze:
         since_us = min([server_now_us(hot) - HOUR_US, *opened])
         truncate(hot, "bronze_trades_staged")
         hot.command(render("stage_bronze_hot.sql", hours=offloaded_hours(bronze.properties)), span)
-        stage_cold(hot, bronze, file_paths(bronze, "timestamp", day), day, Slice(EARLIEST_US, END_US))
+        stage_cold(hot, bronze, file_paths(bronze, day.between("timestamp")), day, Slice(EARLIEST_US, END_US))
         partition = partition_of(hot, "bronze_trades_staged", day)
         if partition_of(hot, "bronze_trades", day):
             replace_from_staged(hot, "bronze_trades", day)
@@ -303,8 +305,3 @@ def stage_cold(
     columns = [name for name, _, _ in BRONZE.columns]
     for source in cold_sources(hot, bronze, paths, select, span):
         hot.command(render("stage_bronze_kept.sql", columns=columns, source=source), parameters)
-
-
-def _hour_paths(table: Table, cold: ColdTable, part: Slice) -> list[str]:
-    """Live files that have rows of the hour. They may also have rows of other hours."""
-    return [task.file.file_path for task in table.scan(row_filter=part.predicate(cold)).plan_files()]

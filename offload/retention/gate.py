@@ -15,7 +15,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 from pyiceberg.exceptions import CommitFailedException
-from pyiceberg.table import Table
 
 from ddl.layers import Retention, load_layers
 from offload.clickhouse.checksums import Checksums, KnownTypes, add_checksums, checksums_of, cold_sources, merge_key
@@ -23,6 +22,7 @@ from offload.clickhouse.server import partition_rows
 from offload.clickhouse.templates import render
 from offload.clickhouse.tiers import Tiers
 from offload.files.export import select_of
+from offload.files.scans import file_paths
 from offload.files.version_hint import publish_hint
 from offload.hourly.late_candles import ColdSilver, are_late_and_confirmed
 from offload.report import OnTable
@@ -191,8 +191,9 @@ class _Gate:
         for exchange in keys:
             span = self._span(cold, part, exchange)
             add_checksums(hot_sums, checksums_of(self._hot, cold, select, span, key))
-            files = self._files(cold, part)
-            sources = cold_sources(self._hot, self._tables[cold.name], files, select, span, self._known)
+            iceberg_table = self._tables[cold.name]
+            paths = file_paths(iceberg_table, part.between(cold.hot_event))
+            sources = cold_sources(self._hot, iceberg_table, paths, select, span, self._known)
             # Rows that merge must be in one query. Checksums of other rows add up.
             pieces = ["\nUNION ALL\n".join(sources)] if key and sources else sources
             for piece in pieces:
@@ -222,10 +223,6 @@ class _Gate:
             "event_to_us": part.to_us,
             "key": exchange,
         }
-
-    def _files(self, cold: ColdTable, part: Slice) -> list[str]:
-        table: Table = self._tables[cold.name]
-        return [task.file.file_path for task in table.scan(row_filter=part.between(cold.hot_event)).plan_files()]
 
 
 def close_gate(
