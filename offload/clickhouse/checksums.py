@@ -111,8 +111,8 @@ def file_arguments(table: Table, paths: Sequence[str], types: str) -> list[str]:
 def merge_key(hot: HotStore, cold: ColdTable) -> str:
     """The hot table's sorting key, by which rows merge, as SQL over hot or cold rows.
 
-    The key contains published_at, which has ms in the hot table and µs in the cold one. The SQL brings both to one
-    form.
+    The key contains published_at, which has ms in the hot table and µs in the cold one. The SQL
+    converts both alike.
     """
     key = str(hot.rows(render("sorting_key.sql"), {"hot": cold.hot})[0]["sorting_key"])
     return key.replace("published_at", render("kafka_time.sql", column="published_at"))

@@ -23,7 +23,7 @@ from offload.tables.cold_tables import BY_NAME
 
 # Two pieces are in work at a time, with several copies of each in memory. Smaller pieces would need more calls.
 PIECE_ROWS = 24_576
-# How much of each column is read ahead.
+# Bytes of each column that are read ahead.
 _BUFFER_BYTES = 1 << 20
 _ALL = ("*",)
 

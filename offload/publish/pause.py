@@ -18,13 +18,13 @@ from offload.clickhouse.templates import render
 from offload.errors import OffloadError
 from offload.tables.slices import SECOND_US, Slice
 
-# `silver_processor.clickhouse` recognises the constraint by this name, and so a pause.
+# `silver_processor.clickhouse` recognises a pause by this name of the constraint.
 NAME = "publishing"
 _INSERT_SECONDS = 60
 
 
 class PauseError(OffloadError):
-    """Queries that began before the pause do not end."""
+    """Queries that began before the publication do not end."""
 
 
 class Deadline:

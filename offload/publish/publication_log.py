@@ -1,4 +1,7 @@
-"""The log of publications (table `rederivations`): it allows one at a time, and a later process can finish one."""
+"""The log of publications (table `rederivations`).
+
+It allows one publication at a time. The next process finishes a publication whose process died.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,8 @@ class PublicationBusyError(OffloadError):
 class OpenPublication:
     """A publication that has not ended: some exchanges (`keys`) and the UTC day that begins at `from_us`.
 
-    `frames`: codes of the time frames that were hot when it began; half-way their partition may be empty. `owner`: host
-    and process id. `lease_us`: until this time (µs, UTC) other hosts treat the owner as alive.
+    `frames`: codes of the time frames that were hot when it began; meanwhile their partition may be empty. `owner`:
+    host and process id. `lease_us`: until this time (µs, UTC) other hosts treat the owner as alive.
     """
 
     publication: str
@@ -47,7 +50,7 @@ class OpenPublication:
 
 @dataclass(frozen=True)
 class PublicationLog:
-    """The table `rederivations`. Rows are only ever added."""
+    """The table `rederivations`. Rows are added and never changed."""
 
     hot: HotStore
 

@@ -41,7 +41,7 @@ MARGIN_SECONDS = 10.0
 ROWS_A_SECOND = 200_000
 # How long to wait for queries that began before the override.
 READER_WAIT_SECONDS = 300.0
-# A worker repeats an insert that failed half-way within seconds.
+# Within seconds a worker repeats an insert that failed half-way.
 INSERT_REPEAT_SECONDS = 30.0
 INSERT_POLL_SECONDS = 0.2
 T = TypeVar("T")
@@ -98,7 +98,7 @@ class DayPublisher:
         Raises:
             DayPublishError: Gold lacks trades, or the preparation took longer than the pause.
             ArrivedMeanwhileError: the stream brought trades that were just added.
-            PauseError: a query that began before does not end.
+            PauseError: a query that began before the publication does not end.
             HotStoreError: ClickHouse failed.
         """
         self.finish_open()

@@ -39,7 +39,7 @@ from offload.tables.slices import gold_slices, hour, instant
 from offload.tables.transaction import begin_transaction
 
 _GROUP_ROWS = 250_000
-# Rows in memory at once, and in a row group. New rows are sorted within one group.
+# Rows in memory at once, and in a row group. New rows are sorted within one row group.
 _PIECE_ROWS = 50_000
 _PENDING = "medallion.rederived."
 

@@ -40,9 +40,9 @@ _NO_DAY = (
 
 
 class PartitionVerdict(BaseModel):
-    """One hot partition: `young` (not expired), `confirmed` (may be dropped), `dropped`, or `held` (`why` says why).
+    """One hot partition: `young` (not expired), `confirmed` (may be dropped), `dropped`, or `held` (`why`: the reason).
 
-    `kept`: its id is no day (`why` says the reason). It never expires and needs no action.
+    `kept`: its id is no day (`why`: the reason). It never expires and needs no action.
 
     `rows`: those that a reader of the hot table sees; 0 if a young partition was not counted. `expires_at` (UTC): the
     newest event time or arrival of its rows, plus the retention; null if a young partition was not read.
