@@ -1,4 +1,4 @@
--- The partitions (raw topics or providers) of an arrival hour, and their number of rows. The hour is in one day.
+-- The partitions (raw topics or providers) of an arrival hour, and their number of rows. An hour lies in one day.
 SELECT
     toString({{ key }}) AS key,
     {from_us:Int64} AS partition_from_us,

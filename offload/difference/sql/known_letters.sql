@@ -1,5 +1,5 @@
--- Dead letters of one exchange, by the Kafka time of their messages. is_resolved: a note resolves the dead letter.
--- is_confirmed: the note is confirmed.
+-- Dead letters of one exchange, by the Kafka time of their messages, and whether a note resolves them and is
+-- confirmed.
 {% import '_macros.sql' as sql %}
 SELECT
     toString(letter.raw_topic) AS raw_topic,
