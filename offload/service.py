@@ -118,7 +118,7 @@ class OffloadService:
 
     def _maintain(self) -> None:
         with self._busy, self._tiers() as tiers:
-            merged = compact(tiers, progress=self._between)
+            merged = compact(tiers, progress=self._end_if_stopped)
             self.metrics.observe_compaction(merged)
             done = maintain(tiers.cold)
         self.metrics.observe_maintenance(done)
@@ -133,13 +133,13 @@ class OffloadService:
         with contextlib.closing(ClickHouseHttp(self._settings)) as hot:
             yield Tiers.open(self._settings, hot)
 
-    def _between(self, *_: object) -> None:
+    def _end_if_stopped(self, *_: object) -> None:
         if self.stop.is_set():
-            raise OffloadStoppedError("Told to stop.")
+            raise OffloadStoppedError("The service was told to stop: run again for the rest.")
 
     def _watch(self, step: OffloadProgress) -> None:
-        if self.stop.is_set() and step.step == "exporting":
-            raise OffloadStoppedError("Told to stop.")
+        if step.step == "exporting":
+            self._end_if_stopped()
 
     def _observe_gate(self, report: GateReport) -> None:
         for table in {verdict.table for verdict in report.verdicts}:

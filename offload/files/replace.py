@@ -140,7 +140,7 @@ def remove_abandoned_merges(table: Table) -> list[str]:
 def _require_in_time(table: Table, began: float) -> None:
     """Refuse a late commit, whose files `remove_abandoned_merges` may have removed."""
     if time.monotonic() - began > LEASE_SECONDS / 2:
-        raise CommitConflictError(f"Merging files of {table.name()} took too long: nothing was committed.")
+        raise CommitConflictError(f"Merging files of {table.name()} took too long: nothing was committed. Run again.")
 
 
 def _remove_all(table: Table, paths: Sequence[str]) -> None:

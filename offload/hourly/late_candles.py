@@ -71,7 +71,7 @@ class ColdSilver:
     def _count_trades(self, hot: HotStore, part: Slice) -> int:
         # A file of Silver has one exchange and day. In most files each row counts as one trade, so only the others are
         # read.
-        files = [task.file for task in self.table.scan(row_filter=_rows_of(part, "timestamp")).plan_files()]
+        files = [task.file for task in self.table.scan(row_filter=_trades_of(part)).plan_files()]
         mixed = [file.file_path for file in files if not self._one_trade_a_row(file)]
         trades: int = sum(file.record_count for file in files if self._one_trade_a_row(file))
         for source in cold_sources(hot, self.table, mixed, select_of(_SILVER, partition=False), _span(part)):
@@ -136,7 +136,7 @@ def _from_silver(hot: HotStore, silver: ColdSilver, cold: ColdTable, part: Slice
     paths = [
         path
         for day in sorted(days)
-        for path in file_paths(silver.table, _rows_of(Slice(day * DAY_US, (day + 1) * DAY_US, part.key), "timestamp"))
+        for path in file_paths(silver.table, _trades_of(Slice(day * DAY_US, (day + 1) * DAY_US, part.key)))
     ]
     sources = cold_sources(hot, silver.table, paths, select_of(_SILVER, partition=False), _span(part))
     if not sources:
@@ -156,9 +156,9 @@ def _candles_of_days(
     return [render("cold_candles.sql", **names, others=others)]
 
 
-def _rows_of(part: Slice, column: str) -> BooleanExpression:
+def _trades_of(part: Slice) -> BooleanExpression:
     # pyiceberg accepts plain names and values here, although its annotations do not.
-    return And(part.between(column), EqualTo("exchange", part.key))  # type: ignore[call-arg, arg-type]
+    return And(part.between("timestamp"), EqualTo("exchange", part.key))  # type: ignore[call-arg, arg-type]
 
 
 def _span(part: Slice) -> dict[str, str | int]:

@@ -142,5 +142,5 @@ def _busy(other: OpenPublication) -> PublicationBusyError:
     until = datetime.fromtimestamp(other.lease_us / SECOND_US, UTC)
     return PublicationBusyError(
         f"Another re-derivation ({other.owner}) is publishing {instant(other.from_us):%Y-%m-%d}: run again when it has "
-        f"ended. If it is dead, its claim ends at {until:%H:%M:%S} UTC."
+        f"ended. If its process is dead, its lease ends at {until:%H:%M:%S} UTC."
     )
