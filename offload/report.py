@@ -57,7 +57,7 @@ class OffloadReport(BaseModel):
     seconds: float
 
     def rows(self, table: str) -> int:
-        """Rows of all slices of the table, whatever their outcome."""
+        """Rows of all slices of the table, with any outcome."""
         return sum(part.rows for part in self.slices if part.table == table)
 
     def written(self, table: str) -> int:

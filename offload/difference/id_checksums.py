@@ -70,7 +70,7 @@ class IdChecksums:
         self.mark_suspect(messages["trade_id"])
 
     def mark_suspect(self, trade_ids: pl.Series) -> None:
-        """Make these ids suspect, whatever their checksums are."""
+        """Make these ids suspect, even if their checksums are equal."""
         self._suspect[self._slots(trade_ids)] = True
         self._unequal = None
 

@@ -1,1 +1,1 @@
-"""What one offload run does to each layer, and the progress of the cold tables. May import `files` and below."""
+"""The offload run, layer by layer, and the progress of the cold tables. May import `files` and below."""

@@ -1,4 +1,4 @@
-"""Rows of cold tables by a condition, each with its file and snapshot."""
+"""Finds rows of cold tables by a condition, each with its file and snapshot."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class GoneMessages(BaseModel):
 def find_gone(
     hot: HotStore, start: datetime | None = None, end: datetime | None = None, *, at_most: int = 100
 ) -> list[GoneMessages]:
-    """Up to `at_most` runs of offsets that hot Raw passed over in [start, end) of arrival (aware times; default: all).
+    """Up to `at_most` runs of offsets that hot Raw passed over, by arrival in [start, end) (aware; default: all).
 
     Raises:
         HotStoreError: ClickHouse failed.

@@ -173,6 +173,6 @@ def _copy(layer: str, rows: dict[tuple[str, str], dict[str, Any]]) -> list[Value
 
 
 def _choose(sightings: Iterable[TracedRow]) -> Coordinates | None:
-    """The message that Silver's row is made of, else the first message."""
+    """The message that Silver's row comes from, else the first message."""
     ordered = sorted(sightings, key=lambda s: (s.layer != "silver_trades", s.tier != "hot"))
     return coordinates_of(ordered[0].row) if ordered else None

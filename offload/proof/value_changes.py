@@ -35,7 +35,7 @@ class ValueChange(BaseModel):
 
 
 def payload_to_raw(envelope: str, raw: Row) -> list[ValueChange]:
-    """The message against the columns of trades_raw, and against the exchange's own text in its payload.
+    """Compare the message with the columns of trades_raw, and with the exchange's own text in its payload.
 
     The payload may be of any exchange or a line of a dump: price, quantity and trade id occur in it digit for digit.
     """
@@ -62,7 +62,7 @@ def payload_to_raw(envelope: str, raw: Row) -> list[ValueChange]:
 
 
 def raw_to_bronze(raw: Row, bronze: Row) -> list[ValueChange]:
-    """Bronze keeps every text unchanged and reads the time."""
+    """Compare Raw with Bronze, which keeps every text unchanged and reads the time."""
     pairs = (
         ("price", "price_text"),
         ("quantity", "quantity_text"),
@@ -78,7 +78,7 @@ def raw_to_bronze(raw: Row, bronze: Row) -> list[ValueChange]:
 
 
 def bronze_to_silver(bronze: Row, silver: Row) -> list[ValueChange]:
-    """Silver's numbers are the exact decimals of Bronze's texts; quote_volume is their exact product."""
+    """Compare Bronze with Silver, whose numbers are the exact decimals of the texts; quote_volume is their product."""
     changes = []
     for text, name in (("price_text", "price"), ("quantity_text", "quantity")):
         changes += _differ("silver_trades", name, _decimal(bronze[text]), _decimal(silver[name]))
@@ -91,7 +91,7 @@ def bronze_to_silver(bronze: Row, silver: Row) -> list[ValueChange]:
 
 
 def hot_to_cold(layer: str, hot: Row, cold: Row) -> list[ValueChange]:
-    """A cold row has the values of the hot row."""
+    """Compare a hot row with the cold row, which has the same values."""
     return [
         change
         for name in cold.keys() & hot.keys()
@@ -100,7 +100,7 @@ def hot_to_cold(layer: str, hot: Row, cold: Row) -> list[ValueChange]:
 
 
 def answer_to_row(series: Series, texts: Mapping[str, str], row: Row) -> list[ValueChange]:
-    """A row of a series has exactly the numbers, texts and time of its answer. `texts`: the answer's, by column."""
+    """Compare the `texts` of an answer (by column) with the row of a series: numbers, texts and time must be equal."""
     return [
         change
         for column in series.columns
@@ -111,7 +111,7 @@ def answer_to_row(series: Series, texts: Mapping[str, str], row: Row) -> list[Va
 
 
 def candle_to_candle(layer: str, before: Row, after: Row) -> list[ValueChange]:
-    """Candles are equal in every number that both have; cold candles of version 0.1 have none by side."""
+    """Compare two candles in the numbers that both have. Cold candles of version 0.1 have no volume by side."""
     return [
         change
         for name in CANDLE_NUMBERS

@@ -1,1 +1,1 @@
-"""Bronze, Silver and Gold of a day again, by today's rules. May import `difference`, `publish` and below."""
+"""Re-derives Bronze, Silver and Gold of a day by today's rules. May import `difference`, `publish` and below."""

@@ -41,7 +41,7 @@ class Slice:
         return And(span, EqualTo("exchange", self.key)) if self.key else span  # type: ignore[call-arg, arg-type]
 
     def between(self, column: str) -> BooleanExpression:
-        """The rows whose time `column` lies in the span, whatever the key."""
+        """The rows of any exchange whose time `column` lies in the span."""
         # pyiceberg accepts plain names and values here, although its annotations do not.
         return And(
             GreaterThanOrEqual(column, instant(self.from_us).isoformat()),  # type: ignore[call-arg, arg-type]
