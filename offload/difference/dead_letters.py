@@ -134,8 +134,8 @@ class DeadLetterChanges:
     def _count(self, rows: pl.DataFrame) -> None:
         if rows.height:
             token = f"{REDERIVED_TOKEN}{self._day.rules.version}"
-            more = {"bronze_partition": 0, "bronze_offset": 0, "insert_token": token}
-            stamped = rows.with_columns(pl.lit(value).alias(name) for name, value in more.items())
+            stamps = {"bronze_partition": 0, "bronze_offset": 0, "insert_token": token}
+            stamped = rows.with_columns(pl.lit(value).alias(name) for name, value in stamps.items())
             self._day.hot.insert("duplicate_trades", stamped.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
     def _delete(self, name: str, rows: pl.DataFrame) -> None:

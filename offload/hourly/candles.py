@@ -100,12 +100,12 @@ class _GoldAttempt:
             for replacement in self.replacements:
                 discard(self.table, replacement.export)
             raise
-        more = {
+        properties = {
             **ledger_properties(self.records),
             **silver_properties((hour(start).id, rows) for start, rows in hours.items() if start not in self.postponed),
         }
-        if self.replacements or more:
-            self.context.commit(self.table, self.cold, self.attempt, self.replacements, more)
+        if self.replacements or properties:
+            self.context.commit(self.table, self.cold, self.attempt, self.replacements, properties)
 
     def export_again(self, parts: Sequence[Slice]) -> None:
         """Write the files of slices again from the hot candles or, if these were dropped, from cold Silver."""

@@ -159,8 +159,8 @@ class BronzeRederivation:
         # An offload exports an hour that has more hot rows than the measure. With a lower measure it would bring the
         # old rows back.
         record = SliceRecord(attempt=attempt, rows=rows, measure=max(measure, rows), until_us=until_us, final=final)
-        more = {f"{prefix}{day_us}": "" for day_us in rederived.days for prefix in (HOT_PENDING, SILVER_PENDING)}
-        replace_slices(table, BRONZE, attempt, [Replacement(Export(part, tuple(new)), record)], more)
+        pending = {f"{prefix}{day_us}": "" for day_us in rederived.days for prefix in (HOT_PENDING, SILVER_PENDING)}
+        replace_slices(table, BRONZE, attempt, [Replacement(Export(part, tuple(new)), record)], pending)
 
     def pending_days(self) -> set[int]:
         """Days (µs) whose Silver and Gold do not have the rows of a `commit` yet."""

@@ -133,7 +133,7 @@ def _rewrite_candles(
     table, part = day.load(cold), day.part
     followed = read_silver_windows(table.properties)
     # Gold tables that were up to date before the rewrite are recorded as up to date after it.
-    more = silver_properties(
+    properties = silver_properties(
         (name, windows[name].measure)
         for name, before in pending.items()
         if followed.get(name) == before and before != windows[name].measure
@@ -146,8 +146,8 @@ def _rewrite_candles(
         candles(group, cold.bucket_seconds).cast(present.schema).select(present.columns) for group in minutes
     )
     if not count_altered(present.filter(in_day), rederived):
-        if more:
-            replace_slices(table, cold, new_attempt(), [], more)
+        if properties:
+            replace_slices(table, cold, new_attempt(), [], properties)
         return
     rows = pl.concat([present.filter(~in_day), rederived]).sort("symbol", "window_start")
     attempt = process_attempt()
@@ -164,7 +164,7 @@ def _rewrite_candles(
         final=final,
         by_side=not rows["buy_volume"].null_count(),
     )
-    replace_slices(table, cold, attempt, [Replacement(Export(piece, files), record)], more)
+    replace_slices(table, cold, attempt, [Replacement(Export(piece, files), record)], properties)
 
 
 def write_file(table: Table, path: str, pieces: Iterator[pl.DataFrame]) -> DataFile:
