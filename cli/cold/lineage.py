@@ -108,7 +108,7 @@ def lineage_verify(
     if cold is not None:
         require_equal(cold, strict=strict)
     if gone and strict:
-        raise ProofError("Raw passed over the offsets named above: nobody can count these messages (--strict).")
+        raise ProofError("Raw passed over the offsets named above: no layer can count these messages (--strict).")
 
 
 class _Proof:
