@@ -24,7 +24,7 @@ _INSERT_SECONDS = 60
 
 
 class PauseError(OffloadError):
-    """Queries that began before the publication do not end."""
+    """Queries that a publication has to wait for do not end."""
 
 
 class Deadline:
@@ -84,7 +84,7 @@ def wait_for_queries(hot: HotStore, sql: str, seconds: float) -> None:
     except RetryError as error:
         queries = ", ".join(sorted(before & running()))
         message = (
-            f"Queries that began before the publication have not ended after {seconds:.0f} s ({queries}). "
+            f"Queries that the publication has to wait for have not ended after {seconds:.0f} s ({queries}). "
             "Wait for them or KILL them, then run the same command again."
         )
         raise PauseError(message) from error

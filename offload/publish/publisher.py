@@ -87,7 +87,7 @@ class DayPublisher:
                 with pause(self.hot, entry.publication, _day_of(override), PAUSE_SECONDS) as deadline:
                     self._rebuild_states(override, deadline)
             resume(self.hot, entry.publication)
-            remove_override(self.hot, plain_views(self.settings))
+            self._end_override(plain_views(self.settings))
             self.log.note(entry, "ended", "")
 
     def publish(self, tables: Mapping[str, Table], day: Slice, keys: Sequence[str], rules_version: str) -> list[str]:
@@ -98,7 +98,7 @@ class DayPublisher:
         Raises:
             DayPublishError: Gold lacks trades, or the preparation took longer than the pause.
             ArrivedMeanwhileError: the stream brought trades that were just added.
-            PauseError: a query that began before the publication does not end.
+            PauseError: a query that the publication has to wait for does not end.
             HotStoreError: ClickHouse failed.
         """
         self.finish_open()
@@ -121,7 +121,7 @@ class DayPublisher:
                 remove_override(self.hot, views)
                 self.log.note(begun, "ended", rules_version)
             raise
-        remove_override(self.hot, views)
+        self._end_override(views)
         self.log.note(begun, "ended", rules_version)
         truncate(self.hot, "silver_trades_staged")
         silver = [f"silver_trades/{instant(day.from_us):%Y%m%d}"] if is_hot else []
@@ -163,6 +163,17 @@ class DayPublisher:
                 "The candles took longer than the pause. Readers see correct candles: run the same command to finish."
             )
             raise DayPublishError(message)
+
+    def _end_override(self, views: Mapping[str, str]) -> None:
+        """Remove the override after the states were rebuilt.
+
+        A query that began while the states were deleted keeps to that moment, but looks up each view only when it comes
+        to it. So such queries end before a view reads the states again, and those of the override before its source
+        is emptied.
+        """
+        wait_for_queries(self.hot, "reads_under_way.sql", READER_WAIT_SECONDS)
+        remove_override(self.hot, views)
+        wait_for_queries(self.hot, "reads_under_way.sql", READER_WAIT_SECONDS)
 
     def _stage(self, silver: Table, day: Slice, keys: Sequence[str], is_hot: bool) -> None:
         truncate(self.hot, "silver_trades_staged")

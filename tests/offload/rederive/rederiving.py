@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,6 +12,7 @@ import polars as pl
 from clickhouse_connect.driver import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from polars.testing import assert_frame_equal
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from config.settings import Settings
 from ddl.layers import load_layers
@@ -179,14 +180,48 @@ class Reader:
 
 
 class Announcing(ClickHouseHttp):
-    """Says once that a publication begins, which it does with other candle views."""
+    """Calls each of `moments` once, before the first command that has all its texts."""
 
-    def __init__(self, settings: Settings, begins: Callable[[], object]) -> None:
+    def __init__(self, settings: Settings, moments: Mapping[tuple[str, ...], Callable[[], object]]) -> None:
         super().__init__(settings)
-        self._begins, self._has_begun = begins, False
+        self._moments = dict(moments)
 
     def command(self, sql: str, parameters: Parameters) -> None:
-        if "OR REPLACE VIEW" in sql and not self._has_begun:
-            self._has_begun = True
-            self._begins()
+        for texts in [texts for texts in self._moments if all(text in sql for text in texts)]:
+            self._moments.pop(texts)()
         super().command(sql, parameters)
+
+
+class SlowReader:
+    """One query that looks at the candles of a minute, sleeps, and looks up the candles of a day only then."""
+
+    def __init__(self, hot: HotTables) -> None:
+        self._hot = hot
+        self._thread = threading.Thread(target=self._read)
+        self._answer: list[tuple[int, Decimal]] = []
+
+    def start(self) -> None:
+        """Start the query; returns when it sleeps."""
+        self._thread.start()
+        Retrying(retry=retry_if_result(lambda sleeps: not sleeps), stop=stop_after_delay(30), wait=wait_fixed(0.01))(
+            self._sleeps
+        )
+
+    def answer(self) -> list[tuple[int, Decimal]]:
+        """What it saw in both views."""
+        self._thread.join()
+        return self._answer
+
+    def _read(self) -> None:
+        minutes, days = (
+            f"(SELECT (toInt64(sum(trade_count)), toString(sum(volume))) FROM gold_ohlcv_{frame}_exact"
+            " WHERE exchange = 'binance' AND toDate(window_start) = '2024-08-08')"
+            for frame in ("1m", "1d")
+        )
+        sql = f"SELECT {minutes}, (SELECT sum(sleepEachRow(1)) FROM numbers(3)), {days}"
+        (row,) = self._hot.connect().query(sql).result_rows
+        self._answer = [(int(count), Decimal(volume)) for count, volume in (row[0], row[2])]
+
+    def _sleeps(self) -> bool:
+        running = "SELECT count() FROM system.processes WHERE query LIKE '%sleepEach%' AND query NOT LIKE '%processes%'"
+        return bool(self._hot.client.query(f"{running} AND read_rows > 0").result_rows[0][0])

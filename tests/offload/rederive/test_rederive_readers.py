@@ -10,9 +10,12 @@ import polars as pl
 import pytest
 
 from config.settings import Settings
+from offload.clickhouse.client import ClickHouseHttp
 from offload.clickhouse.tiers import Tiers
 from offload.rederive.run import rederive
+from offload.retention.union_views import mark_cold
 from offload.run import run
+from offload.tables.cold_tables import BY_NAME
 from tests.offload.hot_tables import HotTables, of_one_hour, read_tape
 from tests.offload.rederive.rederiving import (
     FROM,
@@ -66,6 +69,7 @@ def test_candles_switch_at_once_where_silver_is_not_hot_any_more(
     fill(hot, trades, HIGH)
     run(Tiers.open(posted))
     for day in ("20240808", "20240809"):
+        mark_cold(ClickHouseHttp(posted), [BY_NAME["silver_trades"]], day, 0)
         hot.client.command(f"ALTER TABLE silver_trades DROP PARTITION ID '{day}'")
     low, high = day_of(within(trades, LOW)), day_of(within(trades, HIGH))
     with Reader(hot) as reader:
