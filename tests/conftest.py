@@ -17,8 +17,20 @@ hypothesis.settings.register_profile("same every time", max_examples=25, deadlin
 hypothesis.settings.load_profile("same every time")
 
 ROOT = Path(__file__).resolve().parents[1]
-# Folders whose files take the longest. They begin, so that no process is left with one of them at the end.
-FIRST = ("chaos", "stack", "cli", "offload", "security", "ddl")
+# Folders whose files take or wait the longest. They begin, so that no process is left with one of them at the end.
+FIRST = (
+    "chaos",
+    "stack",
+    "kafka_engine",
+    "offload",
+    "cli",
+    "producers",
+    "conformance",
+    "silver",
+    "security",
+    "ddl",
+    "serving",
+)
 
 
 # A file whose tests are all nightly is not even imported in the fast tier.
