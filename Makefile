@@ -12,7 +12,7 @@ demo: $(VENV)/.run  ## recorded and synthetic trades through every layer, in abo
 	$(BIN)/medallion demo
 
 # Compiled modules are kept, also where the environment says otherwise: hundreds of processes import the same ones.
-PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.dev $(VENV)-conformance/.ready  ## every invariant, the same examples and seeds every time
 	$(PYTEST) -m "not nightly" -p no:schemathesis --durations 30
