@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated
 
@@ -97,10 +98,11 @@ def lineage_verify(
         cold = None
         if not count_only:
             cold = verify_cold(tiers, start=utc(since), end=utc(until), progress=of_tables(work))
+    findings = _Findings(proof, missing, gone, overlaps, cold)
     if as_json:
-        _write_rest(missing, gone, overlaps, cold, proof)
+        _write_findings(findings)
     else:
-        _print_rest(missing, gone, overlaps, cold, proof)
+        _print_findings(findings)
     if not proof.holds:
         raise ProofError("Some raw messages are not in exactly one place.")
     if overlaps:
@@ -108,7 +110,7 @@ def lineage_verify(
     if cold is not None:
         require_equal(cold, strict=strict)
     if gone and strict:
-        raise ProofError("Raw passed over the offsets named above: no layer can count these messages (--strict).")
+        raise ProofError("Raw skipped the offsets named above: no layer can count these messages (--strict).")
 
 
 class _Proof:
@@ -155,33 +157,33 @@ def _write_counts(counts: Iterable[LineageCount]) -> None:
     output.write(b"\n],\n")
 
 
-def _write_rest(
-    missing: list[LostMessage],
-    gone: list[GoneMessages],
-    overlaps: list[Overlap],
-    cold: VerifyReport | None,
-    proof: _Proof,
-) -> None:
-    holds = proof.holds and not overlaps and (cold is None or cold.ok)
+@dataclass(frozen=True)
+class _Findings:
+    """The proof after the last count. `cold`: None if hot and cold were not compared."""
+
+    proof: _Proof
+    missing: list[LostMessage]
+    gone: list[GoneMessages]
+    overlaps: list[Overlap]
+    cold: VerifyReport | None
+
+
+def _write_findings(found: _Findings) -> None:
+    cold = found.cold
     rest = {
-        "counted": proof.counted,
-        "missing": [lost.model_dump(mode="json") for lost in missing],
-        "gone": [one.model_dump(mode="json") for one in gone],
-        "counted_twice": [overlap.model_dump(mode="json") for overlap in overlaps],
+        "counted": found.proof.counted,
+        "missing": [lost.model_dump(mode="json") for lost in found.missing],
+        "gone": [gone.model_dump(mode="json") for gone in found.gone],
+        "counted_twice": [overlap.model_dump(mode="json") for overlap in found.overlaps],
         "cold": None if cold is None else cold.model_dump(mode="json"),
-        "holds": holds,
+        "holds": found.proof.holds and not found.overlaps and (cold is None or cold.ok),
     }
     sys.stdout.buffer.write(orjson.dumps(rest, option=orjson.OPT_INDENT_2)[1:] + b"\n")
     sys.stdout.buffer.flush()
 
 
-def _print_rest(
-    missing: list[LostMessage],
-    gone: list[GoneMessages],
-    overlaps: list[Overlap],
-    cold: VerifyReport | None,
-    proof: _Proof,
-) -> None:
+def _print_findings(found: _Findings) -> None:
+    proof, cold = found.proof, found.cold
     if proof.failing:
         print_table(
             "Where it does not hold",
@@ -208,30 +210,33 @@ def _print_rest(
     print_table(
         "Raw messages found nowhere (drained? `medallion drain`)",
         ("topic", "partition", "offset", "exchange", "symbol", "trade id"),
-        [(m.raw_topic, str(m.raw_partition), str(m.raw_offset), m.exchange, m.symbol, m.trade_id) for m in missing],
+        [
+            (m.raw_topic, str(m.raw_partition), str(m.raw_offset), m.exchange, m.symbol, m.trade_id)
+            for m in found.missing
+        ],
         empty="none",
     )
-    if gone:
+    if found.gone:
         print_table(
-            "Offsets that Raw passed over: gone from the broker before ClickHouse read them, or without content",
+            "Offsets that Raw skipped: gone from the broker before ClickHouse read them, or without content",
             ("topic", "partition", "first", "last", "messages", "before (UTC)"),
             [
                 (
-                    one.raw_topic,
-                    str(one.raw_partition),
-                    str(one.first_offset),
-                    str(one.last_offset),
-                    one.messages,
-                    one.arrived_at,
+                    gone.raw_topic,
+                    str(gone.raw_partition),
+                    str(gone.first_offset),
+                    str(gone.last_offset),
+                    gone.messages,
+                    gone.arrived_at,
                 )
-                for one in gone
+                for gone in found.gone
             ],
         )
-    if overlaps:
+    if found.overlaps:
         print_table(
             "Trades whose matches another trade counts as well",
             ("exchange", "symbol", "trades", "first trade id"),
-            [(overlap.exchange, overlap.symbol, str(overlap.trades), overlap.trade_id) for overlap in overlaps],
+            [(overlap.exchange, overlap.symbol, str(overlap.trades), overlap.trade_id) for overlap in found.overlaps],
         )
     counted = proof.counted
     if proof.messages:

@@ -13,7 +13,7 @@ from schemas.valid_times import EARLIEST_US, END_US
 
 
 class GoneMessages(BaseModel):
-    """Offsets of a partition that Raw passed over.
+    """Offsets of a partition that Raw skipped.
 
     `messages`: how many of the offsets from `first_offset` to `last_offset` Raw lacks. `arrived_at`: when the message
     after them arrived (UTC). A Kafka message without content has no row in Raw, so it counts as gone. The producers
@@ -33,7 +33,7 @@ class GoneMessages(BaseModel):
 def find_gone(
     hot: HotStore, start: datetime | None = None, end: datetime | None = None, *, at_most: int = 100
 ) -> list[GoneMessages]:
-    """Up to `at_most` runs of offsets that hot Raw passed over, by arrival in [start, end) (aware; default: all).
+    """Up to `at_most` runs of offsets that hot Raw skipped, by arrival in [start, end) (aware; default: all).
 
     Raises:
         HotStoreError: ClickHouse failed.

@@ -1,4 +1,4 @@
--- Offsets that Raw passed over, in the order of arrival: between two blocks of a partition, or within a block. A block is
+-- Offsets that Raw skipped, in the order of arrival: between two blocks of a partition, or within a block. A block is
 -- the rows that arrived at one moment. If a block begins before the end of the block before it, the topic was created again
 -- or messages were delivered again, so nothing is missing between the two.
 SELECT
