@@ -33,7 +33,9 @@ from producers.kafka.flow_control import Pacer
 
 _BUFFER_MESSAGES = 100_000
 _BUFFER_KBYTES = 65_536
-_LINGER_MS = 5
+# Five times as many trades a batch as with 5 ms. Brokers and consumers work by the batch: each fetch of the in-memory
+# broker returns one, and looks for it among all that it keeps.
+_LINGER_MS = 20
 _POLL_S = 0.1
 # `publish` waits so long for a broker that does not answer. For a slow broker it waits for the delivery timeout.
 UNREACHABLE_S = 60.0
