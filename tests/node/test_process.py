@@ -173,3 +173,22 @@ def test_an_insert_that_was_cut_off_is_taken_when_it_is_repeated(tmp_path: Path)
         ]
     finally:
         running.stop(signal.SIGKILL)
+
+
+def test_merges_of_a_young_table_rewrite_each_row_once_a_level(node: NodeProcess, database: str) -> None:
+    """What merges rewrite grows with the logarithm of the inserts: no row is rewritten with each few new parts."""
+    inserts = 240
+    client = node.native()
+    client.execute(f"CREATE TABLE {database}.t (a UInt64) ENGINE = MergeTree ORDER BY a")
+    for number in range(inserts):
+        client.execute(f"INSERT INTO {database}.t SELECT {number}")
+    of_table = f"FROM system.parts WHERE database = '{database}' AND table = 't'"
+
+    def active() -> int:
+        return int(client.execute(f"SELECT count() {of_table} AND active")[0][0])
+
+    eventually(lambda: active() <= 20, "merges")
+    # Merged parts are kept for a minute, so their rows can be counted.
+    ((rewritten,),) = client.execute(f"SELECT sum(rows) {of_table} AND level > 0")
+    client.disconnect()
+    assert rewritten <= 2 * inserts
