@@ -27,7 +27,7 @@ from tests.offload.hot_tables import HotTables, read_tape
 from tests.offload.servers import s3_server
 from tests.offload.servers.fault_proxy import FaultProxy
 from tests.offload.servers.maven import MissingError
-from tests.offload.storm import KILL_EVERY, Storm
+from tests.offload.storm import BATCH, KILL_EVERY, Storm
 
 FAULTS = int(os.environ.get("STORM_FAULTS", "2"))
 SEED = int(os.environ.get("STORM_SEED", "1"))
@@ -48,8 +48,14 @@ def s3_endpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str
 
 @pytest.fixture
 def tape_rows(tape: Path) -> pl.DataFrame:
-    """Trades of one day."""
-    return read_tape(tape).filter(pl.col("time").dt.day() == 8)
+    """Trades of one day, repeated under other ids and the offsets that follow, more than the storm takes."""
+    day = read_tape(tape).filter(pl.col("time").dt.day() == 8)
+    return pl.concat(
+        day.with_columns(
+            (pl.col("trade_id").cast(pl.Int64) + time * 10**9).cast(pl.String), pl.col("offset") + time * day.height
+        )
+        for time in range(1 + 3 * FAULTS * BATCH // day.height)
+    )
 
 
 def data_files(settings: Settings) -> set[str]:
