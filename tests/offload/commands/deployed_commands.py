@@ -27,8 +27,8 @@ _EMBEDDED = "It starts and stops an embedded stack, which has users of its own."
 _BROKER = "It asks the broker alone, or for more than ClickHouse: there it is run as the broker's user `operator`."
 EXCUSED = {
     "demo": Excuse(_EMBEDDED, "docs/test_runbooks.py::test_the_readme_does_what_it_says"),
-    "up": Excuse(_EMBEDDED, "stack/test_lifecycle.py::test_down_leaves_no_process_and_loses_no_row"),
-    "down": Excuse(_EMBEDDED, "stack/test_lifecycle.py::test_down_leaves_no_process_and_loses_no_row"),
+    "up": Excuse(_EMBEDDED, "stack/operation/test_lifecycle.py::test_down_leaves_no_process_and_loses_no_row"),
+    "down": Excuse(_EMBEDDED, "stack/operation/test_lifecycle.py::test_down_leaves_no_process_and_loses_no_row"),
     "status": Excuse(_BROKER, _SECURE),
     "drain": Excuse(_BROKER, _SECURE),
     "backfill": Excuse(_BROKER, _SECURE),

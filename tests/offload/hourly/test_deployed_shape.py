@@ -100,7 +100,7 @@ def test_offload_verify_pin_gate_and_views(deployed: Settings, tape: Path, tmp_p
     assert hot.count("silver_trades_all") == 2 * trades.height
 
 
-# Its sibling: test_doctor.py, on a folder.
+# Its sibling: commands/test_doctor.py, on a folder.
 @pytest.mark.nightly
 def test_the_doctor_names_what_does_not_answer(deployed: Settings, tape: Path) -> None:
     HotTables(deployed).load(read_tape(tape).head(50))
