@@ -64,7 +64,7 @@ def main() -> None:
 def _peak_rss_kib() -> int:
     """Peak resident memory of this process since it started its program, KiB (Linux).
 
-    `ru_maxrss` would be wrong: it survives exec, so a child's value is at least that of its parent.
+    `ru_maxrss` would be wrong: exec does not reset it, so the value of a child is at least that of its parent.
 
     Raises:
         LookupError: the kernel does not give the value.
