@@ -21,7 +21,7 @@ test-all: $(VENV)/.page $(VENV)-conformance/.ready  ## all tests, with more and 
 	$(PYTEST) --hypothesis-profile nightly --durations 30
 
 test-page: $(VENV)/.page  ## the page's journeys in Debian's Chromium, which apt installs where it can
-	$(BIN)/python -m pytest tests/serving/test_page.py
+	$(BIN)/python -m pytest tests/serving/page/test_page.py
 
 test-spark: $(VENV)/.dev $(VENV)-spark/.ready  ## what Spark reads in the cold tables (Java, Maven and 400 MB)
 	$(BIN)/python -m pytest tests/offload/test_other_engines.py

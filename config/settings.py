@@ -1,4 +1,7 @@
-"""The settings of all services: environment variables `MEDALLION_…`, checked at the start."""
+"""The settings of all services: environment variables `MEDALLION_…`, checked at the start.
+
+`MEDALLION_X_FILE` names a file with the value of the secret `MEDALLION_X`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from config.secret_files import read_secrets, secret_names
+from config.errors import MedallionError
 
 DEFAULT_SYMBOLS_FILE = Path(__file__).with_name("symbols.yaml")
 DEFAULT_SCHEDULES_FILE = Path(__file__).with_name("schedules.yaml")
@@ -34,6 +37,10 @@ def _default_warehouse() -> str:
     return f"file://{Path.cwd() / '.medallion' / 'warehouse'}"
 
 
+class SecretFileError(MedallionError):
+    """The file of a secret cannot be used."""
+
+
 class _SecretFiles(PydanticBaseSettingsSource):
     """The source for `…_FILE` variables of this process's environment."""
 
@@ -44,7 +51,7 @@ class _SecretFiles(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         """The secrets by setting."""
-        return dict(read_secrets(secret_names(self.settings_cls.model_fields), os.environ, _PREFIX))
+        return dict(_read_secrets(self.settings_cls.model_fields, os.environ))
 
 
 class Settings(BaseSettings):
@@ -188,14 +195,14 @@ class Settings(BaseSettings):
         values: dict[str, Any] = {
             name.removeprefix(_PREFIX).lower(): value for name, value in environment.items() if name.startswith(_PREFIX)
         }
-        secrets = read_secrets(secret_names(cls.model_fields), environment, _PREFIX)
+        secrets = _read_secrets(cls.model_fields, environment)
         return cls(**{name: value for name, value in (values | secrets).items() if name in cls.model_fields})
 
     @classmethod
     def variables(cls) -> frozenset[str]:
         """All environment variables that are read."""
         names = {f"{_PREFIX}{name}".upper() for name in cls.model_fields}
-        return frozenset(names | {f"{_PREFIX}{name}_file".upper() for name in secret_names(cls.model_fields)})
+        return frozenset(names | {f"{_PREFIX}{name}_file".upper() for name in _secret_names(cls.model_fields)})
 
     @classmethod
     def settings_customise_sources(
@@ -245,3 +252,36 @@ class Settings(BaseSettings):
     def raw_topic(self, exchange: str) -> str:
         """The raw topic of an exchange code. Unlisted codes share one, so none of their messages is lost."""
         return RAW_TOPIC.format(exchange=exchange if exchange in self.exchanges else UNLISTED_EXCHANGE)
+
+
+def _secret_names(fields: Mapping[str, FieldInfo]) -> tuple[str, ...]:
+    """The settings that are secrets."""
+    return tuple(name for name, field in fields.items() if field.annotation is SecretStr)
+
+
+def _read_secrets(fields: Mapping[str, FieldInfo], environment: Mapping[str, str]) -> dict[str, str]:
+    """Read the secrets of `fields` that `environment` keeps in files. A line break at a file's end does not count.
+
+    Raises:
+        SecretFileError: a secret is set both ways, or its file cannot be read or is empty.
+    """
+    found = {}
+    for name in _secret_names(fields):
+        variable = f"{_PREFIX}{name}".upper()
+        path = environment.get(f"{variable}_FILE", "")
+        if not path:
+            continue
+        if environment.get(variable):
+            raise SecretFileError(f"{variable} and {variable}_FILE are both set: unset one of them.")
+        found[name] = _read_secret(Path(path), variable)
+    return found
+
+
+def _read_secret(path: Path, variable: str) -> str:
+    try:
+        text = path.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SecretFileError(f"{variable}_FILE names {path}, which cannot be read: {error}") from error
+    if not text:
+        raise SecretFileError(f"{variable}_FILE names {path}, which is empty: put the secret into it.")
+    return text

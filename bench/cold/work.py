@@ -7,12 +7,14 @@ appends Silver to a table), `rederive-look` or `rederive` (the re-derivation of 
 from __future__ import annotations
 
 import json
+import re
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from itertools import islice
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -21,7 +23,6 @@ import pyarrow as pa
 from clickhouse_driver import Client
 from pyiceberg.table import Table
 
-from bench.memory import peak_rss_kib
 from config.connections import clickhouse_http, clickhouse_native
 from config.settings import Settings
 from offload.clickhouse.tiers import Tiers
@@ -37,12 +38,13 @@ _SILVER = BY_NAME["silver_trades"]
 _FROM, _TO = EARLIEST_US, END_US
 # Rows of an append, as a loop over a cursor would take them.
 _BATCH = 1_000
+_PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 
 
 def main() -> None:
     """Do the work. Prints rows, bytes, seconds, CPU, and peak resident memory before the work and in all."""
     kind, settings, rows, day = sys.argv[1], Settings(**json.loads(sys.argv[2])), int(sys.argv[3]), sys.argv[4]
-    before = peak_rss_kib()
+    before = _peak_rss_kib()
     began = time.perf_counter()
     done, size = _WORK.get(kind, _offload)(settings, kind, rows, datetime.fromisoformat(day))
     seconds = time.perf_counter() - began
@@ -54,9 +56,23 @@ def main() -> None:
         "seconds": seconds,
         "cpu_s": used.ru_utime + used.ru_stime,
         "rss_before_mb": before / 1024,
-        "peak_rss_mb": peak_rss_kib() / 1024,
+        "peak_rss_mb": _peak_rss_kib() / 1024,
     }
     sys.stdout.write(json.dumps(found) + "\n")
+
+
+def _peak_rss_kib() -> int:
+    """Peak resident memory of this process since it started its program, KiB (Linux).
+
+    `ru_maxrss` would be wrong: exec does not reset it, so the value of a child is at least that of its parent.
+
+    Raises:
+        LookupError: the kernel does not give the value.
+    """
+    found = _PEAK.search(Path("/proc/self/status").read_text(encoding="ascii", errors="replace"))
+    if found is None:
+        raise LookupError("/proc/self/status has no VmHWM")
+    return int(found[1])
 
 
 def _offload(settings: Settings, kind: str, rows: int, day: datetime) -> tuple[int, int]:

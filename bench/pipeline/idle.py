@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from bench.plan import Plan
-from bench.processes import ProcessSampler
+from bench.sampler import ProcessSampler
 from bench.stack import Target
 
 

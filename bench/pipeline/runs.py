@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from bench.load import LoadReport
 from bench.pipeline.visibility import PAUSE_S, Watcher
-from bench.processes import ProcessSampler
+from bench.sampler import ProcessSampler
 from bench.stack import Target, http_client, native_client
 
 _DRAIN_S = 120.0

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from bench.pipeline.visibility import Watcher
-from bench.processes import ProcessSampler
+from bench.sampler import ProcessSampler
 from bench.silver.contest import Contender, delivered
 from bench.silver.feed import BronzeFeed, producer
 from bench.silver.place import LOOK, Place, PlaceError

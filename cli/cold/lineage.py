@@ -37,8 +37,16 @@ from config.settings import Settings
 from ddl.layers import load_layers
 from offload.clickhouse.tiers import Tiers
 from offload.proof.candle_trades import CandleTrade, CandleTrades
-from offload.proof.counts import LineageCount, LostMessage, Overlap, find_missing, find_overlaps, stream_lineage
-from offload.proof.gone import GoneMessages, find_gone
+from offload.proof.counts import (
+    GoneMessages,
+    LineageCount,
+    LostMessage,
+    Overlap,
+    find_gone,
+    find_missing,
+    find_overlaps,
+    stream_lineage,
+)
 from offload.proof.trace import MISSING, Tracer
 from offload.proof.trace_candle import CandleTrace, compare_with_trades
 from offload.proof.value_changes import ValueChange

@@ -1,4 +1,7 @@
-"""Proofs by counting: raw = silver + duplicates + dlq by exchange, symbol and arrival hour; no match counts twice."""
+"""Proofs by counting: raw = silver + duplicates + dlq by exchange, symbol and arrival hour.
+
+What these counts cannot show is found here, too: matches that count twice, and messages that Raw never had.
+"""
 
 from __future__ import annotations
 
@@ -157,6 +160,42 @@ def find_overlaps(hot: HotStore, start: datetime | None = None, end: datetime | 
         "to_us": micros(end) if end else END_US,
     }
     return [Overlap(**row) for row in hot.rows(render("silver_overlaps.sql"), span)]
+
+
+class GoneMessages(BaseModel):
+    """Offsets of a partition that Raw skipped.
+
+    The broker deleted them before ClickHouse read them. `messages`: how many of the offsets from `first_offset` to
+    `last_offset` Raw lacks. `arrived_at`: when the message after them arrived (UTC). A Kafka message without content
+    has no row in Raw, so it counts as gone. The producers send no such messages.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    raw_topic: str
+    raw_partition: int
+    first_offset: int
+    last_offset: int
+    messages: int
+    arrived_at: datetime
+
+
+def find_gone(
+    hot: HotStore, start: datetime | None = None, end: datetime | None = None, *, at_most: int = 100
+) -> list[GoneMessages]:
+    """Up to `at_most` runs of offsets that hot Raw skipped, by arrival in [start, end) (aware; default: all).
+
+    Raises:
+        HotStoreError: ClickHouse failed.
+        ValueError: a time without a zone.
+    """
+    span: dict[str, str | int | list[str]] = {
+        "from_us": micros(start) if start else EARLIEST_US,
+        "to_us": micros(end) if end else END_US,
+        "at_most": at_most,
+    }
+    rows = hot.rows(render("gone_messages.sql"), span)
+    return [GoneMessages(arrived_at=instant(int(row.pop("arrived_us"))), **row) for row in rows]
 
 
 def _count(sources: ProofSources, from_us: int, to_us: int) -> Iterator[LineageCount]:

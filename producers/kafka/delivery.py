@@ -12,8 +12,8 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from config.errors import MedallionError
-from config.repeats import Repeats
 from producers import metrics
+from producers.kafka.repeats import Repeats
 
 _MARKETS_NAMED = 20
 _log = structlog.get_logger(__name__)

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from config.secret_files import SecretFileError
-from config.settings import Settings
+from config.settings import SecretFileError, Settings
 
 VARIABLE = "MEDALLION_CLICKHOUSE_PASSWORD"
 

@@ -15,13 +15,13 @@ from confluent_kafka import Consumer, Message
 
 from cli.main import main
 from config import logs
-from config.repeats import Repeats
 from config.settings import Settings
 from producers import metrics
 from producers.exchanges.model import Trade, Trades
 from producers.kafka import publisher as publisher_module
 from producers.kafka.envelope import Envelope, envelopes
 from producers.kafka.publisher import DeliveryError, KafkaPublisher
+from producers.kafka.repeats import Repeats
 from tests.producers.exchange import trade
 
 

@@ -265,7 +265,7 @@ def test_turns_come_again(runs: ScheduleRuns, states: ScheduleStates, hot: HotTa
         eventually(lambda: samples(address).get(("runs_total", "daily", "ok"), 0) >= 2)
 
 
-# That the service as a process does what is due, and ends on SIGTERM, is in stack/test_lifecycle.py as well.
+# That the service as a process does what is due, and ends on SIGTERM, is in stack/operation/test_lifecycle.py as well.
 @pytest.mark.parametrize("served", [False, pytest.param(True, marks=pytest.mark.nightly)])
 def test_the_commands(
     served: bool,

@@ -69,7 +69,7 @@ def test_the_policies_let_its_pods_do_their_work_and_no_more(month: dict[str, An
 
 
 def test_re_derivations_are_refused_before_there_is_a_pod(render_days: Render) -> None:
-    """A cluster refuses each of them (tests/offload/test_over_shards.py)."""
+    """A cluster refuses each of them (tests/offload/commands/test_over_shards.py)."""
     for more in ((), ("days.parallelism=1",)):
         refused = render_days(*MONTH[:2], "days.command={rederive,--exchange,binance}", *more)
         assert refused.returncode

@@ -26,7 +26,8 @@ from tests.offload.hot_tables import HotTables, candles, read_tape
 from tests.offload.servers import postgres, rest_catalog, s3_server
 from tests.offload.servers.maven import MissingError
 
-# Its siblings: stack/test_restore.py, the same of an embedded stack, and test_deployed_shape.py, the same servers.
+# Its siblings: stack/operation/test_restore.py, the same of an embedded stack, and test_deployed_shape.py, the same
+# servers.
 pytestmark = [pytest.mark.nightly, pytest.mark.s3, pytest.mark.rest, pytest.mark.timeout(1800)]
 # The volumes that docs/runbooks/operate.md archives, as folders of a machine.
 STORE, DATABASE = "object-store-data", "catalog-database-data"

@@ -23,11 +23,10 @@ from offload.retention.gate import close_gate
 from offload.run import run
 from offload.tables.catalog import ColdTier
 from offload.tables.cold_tables import BY_NAME, TABLES
-from tests.offload import seaweedfs
 from tests.offload.cold_tables import read
 from tests.offload.conftest import clickhouse_node, new_settings
 from tests.offload.hot_tables import HotTables, candles, read_tape
-from tests.offload.servers import rest_catalog, s3_server
+from tests.offload.servers import rest_catalog, s3_server, seaweedfs
 from tests.offload.servers.maven import MissingError
 
 pytestmark = [pytest.mark.s3, pytest.mark.rest, pytest.mark.timeout(7200)]
@@ -101,7 +100,7 @@ def test_offload_verify_pin_gate_and_views(deployed: Settings, tape: Path, tmp_p
     assert hot.count("silver_trades_all") == 2 * trades.height
 
 
-# Its sibling: test_doctor.py, on a folder.
+# Its sibling: commands/test_doctor.py, on a folder.
 @pytest.mark.nightly
 def test_the_doctor_names_what_does_not_answer(deployed: Settings, tape: Path) -> None:
     HotTables(deployed).load(read_tape(tape).head(50))

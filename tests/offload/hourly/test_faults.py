@@ -57,7 +57,7 @@ def trades(tape: Path) -> pl.DataFrame:
 
 
 def _start(settings: Settings, point: str, marker: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.offload.worker", as_json(settings), point, str(marker)]
+    command = [sys.executable, "-m", "tests.offload.hourly.worker", as_json(settings), point, str(marker)]
     return subprocess.Popen(command, cwd=ROOT)
 
 

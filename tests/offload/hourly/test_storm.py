@@ -24,10 +24,10 @@ from offload.tables.cold_tables import BY_NAME
 from tests.offload.cold_tables import files_referenced, load, read
 from tests.offload.conftest import Node, new_settings, running_node
 from tests.offload.hot_tables import HotTables, read_tape
+from tests.offload.hourly.storm import BATCH, KILL_EVERY, Storm
 from tests.offload.servers import s3_server
 from tests.offload.servers.fault_proxy import FaultProxy
 from tests.offload.servers.maven import MissingError
-from tests.offload.storm import BATCH, KILL_EVERY, Storm
 
 FAULTS = int(os.environ.get("STORM_FAULTS", "2"))
 SEED = int(os.environ.get("STORM_SEED", "1"))

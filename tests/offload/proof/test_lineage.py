@@ -11,8 +11,7 @@ import pytest
 from config.settings import Settings
 from offload.clickhouse.client import ClickHouseHttp
 from offload.clickhouse.tiers import Tiers
-from offload.proof.counts import LineageCount, count_lineage, find_missing, stream_lineage
-from offload.proof.gone import find_gone
+from offload.proof.counts import LineageCount, count_lineage, find_gone, find_missing, stream_lineage
 from offload.retention.gate import close_gate
 from offload.run import run
 from offload.tables.catalog import ensure_tables, open_catalog

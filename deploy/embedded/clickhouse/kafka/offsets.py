@@ -1,12 +1,15 @@
-"""Keeps one source's offsets by partition: taken from the broker, inserted, committed."""
+"""Keeps one source's offsets by partition: taken from the broker, in the block under way, inserted, committed."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import orjson
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -187,3 +190,37 @@ class Offsets:
                 "missing": self._counters.missing[partition],
             }
         return partitions
+
+
+class UnderWay:
+    """The bounds of the block that one source inserts, in a file: a node that was killed repeats the same block.
+
+    The kernel keeps written bytes however the process ends, so nothing is synced.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Use this file. Its folder is created if it is missing."""
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path = path
+        self._next = path.with_suffix(".next")
+
+    def write(self, bounds: Mapping[Partition, Bounds]) -> None:
+        """Record the bounds of the next block in place of the last one's.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        listed = [[topic, number, first, following] for (topic, number), (first, following) in bounds.items()]
+        self._next.write_bytes(orjson.dumps(listed))
+        self._next.replace(self._path)
+
+    def read(self) -> dict[Partition, Bounds]:
+        """The bounds of the last block, inserted or not; empty before the first one."""
+        with suppress(FileNotFoundError):
+            listed = orjson.loads(self._path.read_bytes())
+            return {(topic, number): (first, following) for topic, number, first, following in listed}
+        return {}
+
+    def forget(self) -> None:
+        """Remove the file. Call it when the source is gone."""
+        self._path.unlink(missing_ok=True)

@@ -19,8 +19,7 @@ from deploy.embedded.clickhouse.kafka.blocks import Block, Bounds, Partition, bl
 from deploy.embedded.clickhouse.kafka.catalog import StandIn
 from deploy.embedded.clickhouse.kafka.feed import insert_block
 from deploy.embedded.clickhouse.kafka.gate import Gate
-from deploy.embedded.clickhouse.kafka.offsets import Counters, Offsets
-from deploy.embedded.clickhouse.kafka.under_way import UnderWay
+from deploy.embedded.clickhouse.kafka.offsets import Counters, Offsets, UnderWay
 
 _DEFAULT_BLOCK_ROWS = 65_536
 _MOST_ROWS = 1_000_000  # confluent_kafka's own limit for one consume()

@@ -17,9 +17,9 @@ from deploy.embedded.clickhouse.kafka.catalog import Catalog, StandIn, read_cata
 from deploy.embedded.clickhouse.kafka.clients import consumer_config, producer_config
 from deploy.embedded.clickhouse.kafka.definition import KafkaTable, KafkaTableRole, check, parse_kafka_table
 from deploy.embedded.clickhouse.kafka.gate import Gate
+from deploy.embedded.clickhouse.kafka.offsets import UnderWay
 from deploy.embedded.clickhouse.kafka.sink import KafkaSink
 from deploy.embedded.clickhouse.kafka.source import KafkaSource
-from deploy.embedded.clickhouse.kafka.under_way import UnderWay
 from deploy.embedded.clickhouse.sql.tokens import scan
 from producers.kafka.flow_control import Pacer
 

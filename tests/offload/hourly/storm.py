@@ -26,12 +26,12 @@ from offload.retention.gate import close_gate
 from offload.run import run
 from offload.tables.cold_tables import Layer
 from tests.clickhouse import as_json
-from tests.offload import faults
 from tests.offload.conftest import Node
 from tests.offload.hot_tables import HotTables
+from tests.offload.hourly import faults
 from tests.offload.servers.fault_proxy import KINDS, FaultProxy
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LATER = datetime(2029, 1, 1, tzinfo=UTC)
 BATCH = 60
 # So many attempts share a day of event time; then the gate may let it go.
@@ -204,7 +204,7 @@ class Storm:
         """SIGKILL an offloader at a point of a table that has something to do."""
         table, step = VICTIMS[number % len(VICTIMS)], self._random.choice(STEPS)
         marker = self._folder / f"reached{number}"
-        command = [sys.executable, "-m", "tests.offload.worker", as_json(self._settings)]
+        command = [sys.executable, "-m", "tests.offload.hourly.worker", as_json(self._settings)]
         if (table, step) == ("raw_trades", "streaming"):
             step = "exported"
         with subprocess.Popen([*command, f"{step}:{table}", str(marker)], cwd=ROOT, env=os.environ) as worker:

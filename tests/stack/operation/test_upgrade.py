@@ -16,7 +16,7 @@ from tests.stack import truth
 from tests.stack.compare import gold_candles, silver_set, true_set
 from tests.stack.conftest import Medallion, clean_environment
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 RELEASE_0_1 = "9fce581007d8faff1ed4b383bd2c297eadc069e8"
 BEFORE = [OURS["kraken_v2_btcusd"], OURS["binance_spot_trades"]]
 AFTER = OURS["kraken_v2_btcusdt_synthetic"]

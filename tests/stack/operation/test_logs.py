@@ -25,7 +25,7 @@ pytestmark = pytest.mark.stack
 KEYS = {"timestamp", "level", "event", "logger", "service"}
 LEVELS = {"debug", "info", "warn", "warning", "error", "critical", "fatal"}
 # Our packages that run as services: those of the import contract, but what only holds declarations.
-_CONTRACT = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())["tool"]["importlinter"]
+_CONTRACT = tomllib.loads((Path(__file__).resolve().parents[3] / "pyproject.toml").read_text())["tool"]["importlinter"]
 OURS = tuple(sorted(set(_CONTRACT["root_packages"]) - {"schemas"}))
 LIBRARIES = ("faust", "aiokafka", "pyiceberg", "apscheduler", "librdkafka")
 

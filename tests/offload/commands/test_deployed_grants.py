@@ -27,18 +27,18 @@ from offload.retention.gate import close_gate
 from offload.run import run
 from offload.tables.catalog import ColdTier
 from tests.clickhouse import PASSWORD
+from tests.offload.commands.deployed_commands import ENDS_WITH, EXCUSED, as_ingest, leaves
+from tests.offload.commands.shards import make_sink
 from tests.offload.conftest import Node, new_settings
-from tests.offload.deployed_commands import ENDS_WITH, EXCUSED, as_ingest, leaves
 from tests.offload.hot_tables import HotTables, read_tape
 from tests.offload.rederive.rederiving import FROM, HIGH, LOW, TO, fill, letters, limited, within
 from tests.offload.rederive.test_accept import come, later, turned
-from tests.offload.shards import make_sink
 from tests.series.klines import csv, minutes
 from tests.series.test_providers import dump
 
 pytestmark = pytest.mark.timeout(900)
 KEY = ("exchange", "symbol", "trade_id")
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LATER = datetime(2028, 1, 1, tzinfo=UTC)
 # The node with another list of who may do what.
 START = """

@@ -27,8 +27,8 @@ _EMBEDDED = "It starts and stops an embedded stack, which has users of its own."
 _BROKER = "It asks the broker alone, or for more than ClickHouse: there it is run as the broker's user `operator`."
 EXCUSED = {
     "demo": Excuse(_EMBEDDED, "docs/test_runbooks.py::test_the_readme_does_what_it_says"),
-    "up": Excuse(_EMBEDDED, "stack/test_lifecycle.py::test_down_leaves_no_process_and_loses_no_row"),
-    "down": Excuse(_EMBEDDED, "stack/test_lifecycle.py::test_down_leaves_no_process_and_loses_no_row"),
+    "up": Excuse(_EMBEDDED, "stack/operation/test_lifecycle.py::test_down_leaves_no_process_and_loses_no_row"),
+    "down": Excuse(_EMBEDDED, "stack/operation/test_lifecycle.py::test_down_leaves_no_process_and_loses_no_row"),
     "status": Excuse(_BROKER, _SECURE),
     "drain": Excuse(_BROKER, _SECURE),
     "backfill": Excuse(_BROKER, _SECURE),
@@ -43,7 +43,7 @@ EXCUSED = {
     ),
     "doctor": Excuse(
         "It judges a whole stack. Its check of grants is run in a test of its own.",
-        "offload/test_deployed_grants.py::test_the_doctor_finds_what_a_user_lacks",
+        "offload/commands/test_deployed_grants.py::test_the_doctor_finds_what_a_user_lacks",
     ),
     "alert test": Excuse("It asks Alertmanager alone.", "cli/test_alerts.py::test_a_test_alert_reaches_the_receiver"),
     "serve": Excuse(

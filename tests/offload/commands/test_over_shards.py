@@ -23,11 +23,11 @@ from offload.rederive.run import rederive
 from offload.run import run
 from offload.tables.cold_tables import TABLES
 from tests.offload.command_line import as_environment
+from tests.offload.commands.shards import make_readers, node_of_a_cluster
 from tests.offload.conftest import new_settings
 from tests.offload.hot_tables import HotTables, of_one_hour, read_tape
 from tests.offload.rederive.rederiving import FROM, HIGH, LOW, TO, fill, letters, limited, within
 from tests.offload.rederive.test_accept import come, later, turned
-from tests.offload.shards import make_readers, node_of_a_cluster
 
 SPAN = ("--from", f"{FROM:%Y-%m-%d}", "--to", f"{TO:%Y-%m-%d}", "--exchange", "binance")
 CONTRADICTED = LetterFilter(exchange="binance")

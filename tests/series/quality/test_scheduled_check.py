@@ -29,8 +29,8 @@ from series.schedules.state import ScheduleState, ScheduleStates
 from series.store import SeriesStore, StoreError
 from tests.clickhouse import PASSWORD
 from tests.offload.hot_tables import HotTables
-from tests.series.tape import MINUTE, published, tape
-from tests.series.test_quality_check import faulty, store_bars, store_trades
+from tests.series.quality.tape import MINUTE, published, tape
+from tests.series.quality.test_quality_check import faulty, store_bars, store_trades
 from tests.series.test_schedules import eventually, samples, serving
 
 HOUR = timedelta(hours=1)

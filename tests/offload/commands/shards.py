@@ -18,7 +18,7 @@ from tests.offload.conftest import Node
 from tests.offload.hot_tables import HotTables
 
 CLUSTER = "medallion"
-_ENGINE = Path(__file__).resolve().parents[2] / "deploy/embedded/clickhouse/engine"
+_ENGINE = Path(__file__).resolve().parents[3] / "deploy/embedded/clickhouse/engine"
 _START = """
 import runpy, sys
 from pathlib import Path

@@ -18,7 +18,7 @@ from series.store import SeriesStore
 from tests.clickhouse import PASSWORD
 from tests.offload.hot_tables import HotTables
 from tests.series.klines import DAY_MS, csv, minutes
-from tests.series.tape import added, changed, missing, published, tape, window
+from tests.series.quality.tape import added, changed, missing, published, tape, window
 
 NEW_ID = "9999999999"
 

@@ -21,7 +21,7 @@ from series.quality.causes import MEANINGS, Cause, Evidence, Trade, Window
 from series.quality.compare import CELLS, PRICES, compare
 from series.quality.explain import explain
 from series.quality.verdicts import differing_windows, judge
-from tests.series.tape import (
+from tests.series.quality.tape import (
     MINUTE,
     PARTS_HEIGHT,
     added,

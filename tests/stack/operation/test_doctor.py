@@ -9,7 +9,7 @@ import pytest
 
 from tests.stack.conftest import Medallion
 
-# Its siblings: cli/test_doctor.py and offload/test_doctor.py have each check.
+# Its siblings: cli/test_doctor.py and offload/commands/test_doctor.py have each check.
 pytestmark = [pytest.mark.stack, pytest.mark.nightly]
 HOST = {"python", "packages", "cores", "memory", "disk (data folder, warehouse)", "clock"}
 STACK = {"processes", "clickhouse", "grants", "migrations", "topics", "silver", "catalog", "offload"}

@@ -14,7 +14,7 @@ from tests.deploy.conftest import load_compose, resolve
 from tests.go_programs import program
 from tests.offload.servers import s3_server
 
-MODULE = Path(__file__).parents[1] / "deploy" / "real" / "seaweedfs"
+MODULE = Path(__file__).parents[2] / "deploy" / "real" / "seaweedfs"
 # Ports that compose leaves as they are, since a container has them to itself.
 _OWN_PORTS = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc")
 

@@ -1,0 +1,1 @@
+"""Commands over hot and cold tables, as their user and over shards."""

@@ -1,0 +1,1 @@
+"""Cold tables: the catalog, transactions, slices and their files."""

@@ -1,0 +1,1 @@
+"""Our candles against the venue's, and what looks wrong in Silver."""
