@@ -11,8 +11,8 @@ from typing import Self, TypeVar
 
 _PIPE_BYTES = 1 << 20
 _KILL_INTERVAL_S = 0.02
-# Threads that call the engine. They are kept, because starting one takes as long as a small query. There are more of
-# them than there can be clients.
+# Threads that call the engine. They are kept, because starting one takes as long as a small query. There may be one for
+# each client of the native protocol.
 _IN_ENGINE = ThreadPoolExecutor(max_workers=1024, thread_name_prefix="in-engine")
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class PipeReader:
 
         Args:
             write: opens `path`, writes, closes it.
-            kill: makes `write` return early. If the reader stops, it is called until `write` has returned.
+            kill: makes `write` return early. If the reader stops, `kill` is called until `write` has returned.
 
         Raises:
             Exception: whatever `write` raised, after the bytes it wrote.
@@ -88,7 +88,7 @@ class PipeWriter:
         Args:
             read: opens `path` and reads it to its end, or fails.
             chunks: the bytes to write. If it raises, `read` is killed before it sees the end of the file.
-            kill: makes `read` fail; True once it is certain to fail.
+            kill: makes `read` fail. Returns True once `read` is certain to fail.
 
         Raises:
             Exception: whatever `read` or `chunks` raised.
