@@ -11,7 +11,7 @@ _PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 def peak_rss_kib(process: int | str = "self") -> int:
     """Peak resident memory of a process since it started its program, KiB (Linux).
 
-    `ru_maxrss` would be wrong: it survives exec, so a child's value is at least that of its parent.
+    `ru_maxrss` would be wrong: exec does not reset it, so the value of a child is at least that of its parent.
 
     Raises:
         LookupError: the kernel does not give the value.

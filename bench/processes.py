@@ -42,7 +42,7 @@ class ProcessSampler(Sampler):
         return frozenset(self._processes)
 
     def usage(self, start: float, end: float) -> dict[str, Usage]:
-        """The usage by process name between two times (`time.time()`), as exact as the samples.
+        """The usage by process name between two times (`time.time()`), from the first to the last sample within them.
 
         Raises:
             ValueError: fewer than two samples lie between the times.
