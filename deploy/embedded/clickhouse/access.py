@@ -23,8 +23,8 @@ _MOST_PEERS = 1024
 class Failures:
     """Counts failed logins by address, and forgets one each second.
 
-    All processes of this machine share one address, so a login also waits for failures of others. Therefore the delay
-    is at most LONGEST_DELAY_S, and a connection that has logged in does not wait again.
+    All processes of this machine share one address, so failed logins of one delay the logins of all. Therefore the
+    delay is at most LONGEST_DELAY_S, and a connection that has logged in does not wait again.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -17,9 +17,13 @@ _FAILURES = (RuntimeError, UnicodeError, TypeError)
 
 @dataclass(frozen=True)
 class Progress:
-    """The progress of a query: rows and bytes read, expected in all and written (also by views), and its time so far.
+    """The progress of a query.
 
-    `elapsed_ns` is in ns.
+    Attributes:
+        rows, bytes: what it has read.
+        total_rows, total_bytes: what it reads in all, as far as the engine knows.
+        written_rows, written_bytes: what it and the views of its table have written.
+        elapsed_ns: how long it has run.
     """
 
     rows: int = 0

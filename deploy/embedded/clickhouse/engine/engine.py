@@ -89,7 +89,7 @@ class Engine:
         os.environ["TZ"] = "UTC"
         time.tzset()
         try:
-            # The path is that of a descriptor. With a blank in the path, chDB would run without the configuration.
+            # A descriptor's path has no blank. With a blank in the path, chDB would run without the configuration.
             descriptor = os.open(config, os.O_RDONLY | os.O_CLOEXEC)
             engine = cls(path, f"{path}?config-file=/proc/self/fd/{descriptor}", lock)
             engine.check_roles()

@@ -217,7 +217,7 @@ class Body:
         self.is_complete = self._has_arrived and decoder.wants_data
         self._length += len(data)
         if self.is_complete and self._length and not decoder.is_whole:
-            # A body that was cut off must fail, and not insert fewer rows.
+            # A body that was cut off is an error. Otherwise an INSERT would have fewer rows.
             raise _undecodable(EOFError("it ends in the middle of compressed data"))
         return found
 

@@ -226,7 +226,8 @@ def _insert(sql: str, tokens: list[Token], shape: _Shape) -> Statement:
     named = [token for token in tokens if token.end <= end]
     table, columns, target_end = _insert_target(sql, named, (shape.insert_at or 0) + 1)
     call, structure = _input_call(sql, named, shape.input_at)
-    # With `input`, the query of the INSERT is a part of the statement. Without it, only SETTINGS may follow the target.
+    # With `input`, the query of the INSERT is a part of the statement. Without it, only SETTINGS or a PARTITION may
+    # follow the target.
     statement_end = end if call else target_end
     following = next((token for token in named if token.start >= statement_end), None)
     if following is not None and following.upper not in _AFTER_TARGET:
