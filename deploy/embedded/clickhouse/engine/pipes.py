@@ -13,7 +13,7 @@ _PIPE_BYTES = 1 << 20
 _KILL_INTERVAL_S = 0.02
 # Threads that call the engine. They are kept, because starting one takes as long as a small query. There may be one for
 # each client of the native protocol.
-_IN_ENGINE = ThreadPoolExecutor(max_workers=1024, thread_name_prefix="in-engine")
+_ENGINE_THREADS = ThreadPoolExecutor(max_workers=1024, thread_name_prefix="in-engine")
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class PipeReader:
         Raises:
             Exception: whatever `write` raised, after the bytes it wrote.
         """
-        writer = _IN_ENGINE.submit(self._write, write)
+        writer = _ENGINE_THREADS.submit(self._write, write)
         try:
             while chunk := os.read(self._read_end, _PIPE_BYTES):
                 yield chunk
@@ -93,7 +93,7 @@ class PipeWriter:
         Raises:
             Exception: whatever `read` or `chunks` raised.
         """
-        reader = _IN_ENGINE.submit(self._read, read)
+        reader = _ENGINE_THREADS.submit(self._read, read)
         try:
             self._feed(chunks)
         except BaseException:

@@ -46,6 +46,7 @@ class Handler:
         self._access = access
         self._sessions = sessions
         self._workers = workers
+        # Tasks that end the queries of clients that have left.
         self._endings: set[asyncio.Task[None]] = set()
 
     async def finish(self) -> None:
