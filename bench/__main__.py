@@ -1,4 +1,4 @@
-"""`python -m bench [PART …]` measures, shows the results, and keeps them as JSON and as tables in Markdown."""
+"""`python -m bench [PART …]` measures, shows the results, and writes them to a JSON file and as tables to Markdown."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class _Bench:
         return self.given.rate or _RATES
 
     def latency(self) -> list[dict[str, Any]]:
-        """Latencies of our pipeline. Each rate has a new stack, because parts of the last load would slow the next."""
+        """Latencies of our pipeline. Each rate gets a new stack, because parts of earlier loads slow a stack down."""
         kept = []
         for rate in self.rates:
             with our_target() as target:
@@ -210,7 +210,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description=(
-            "Measure this machine. Without a part: all unmarked ones, in half an hour on two quiet cores.\n\n"
+            "Measure the pipeline on this machine. Without PART: every part that is not marked.\n"
+            "This takes half an hour on two quiet cores.\n\n"
             f"parts:\n{each}\n\n"
             "one figure in about a minute:\n"
             "  python -m bench latency --rate 5000 --seconds 10 --runs 1\n"
@@ -253,6 +254,6 @@ def _keep(path: Path, result: dict[str, Any], baseline: dict[str, Any] | None) -
 
 
 if __name__ == "__main__":
-    # SIGTERM stops all processes that were started, as Ctrl-C does.
+    # As with Ctrl-C, an exception stops all processes that were started.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     sys.exit(main())

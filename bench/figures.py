@@ -109,8 +109,10 @@ class Grid:
 
 
 def goals_grid(result: Result, baseline: Result | None = None) -> Grid:
-    """All goals, "" for a figure that the result lacks. With a baseline, its figures and how many times better ours
-    are."""
+    """A row for each goal; "" for a figure that the result does not have.
+
+    With a baseline, a row also has its figure, and how many times better ours is.
+    """
     ours, base = figures(result), figures(baseline or {})
     columns = ["figure", "9fce581", "must", "aim", "measured", "reached"]
     rows = []
@@ -126,8 +128,10 @@ def goals_grid(result: Result, baseline: Result | None = None) -> Grid:
 
 
 def beside_grid(result: Result) -> Grid:
-    """Our figures beside the ADR's of the same command. "" if not measured; a rate that it cannot hold has no
-    figures."""
+    """Our figures beside those of the ADR's pipeline from the same command; "" for what was not measured.
+
+    At a rate with which a pipeline does not keep up, it has no figures.
+    """
     adr = result["adr"]
     found = figures(result)
     rates = sorted({one["rate"] for part in (result, adr) for one in part.get("latency", ())} | set(adr["skipped"]))

@@ -32,7 +32,7 @@ def isolated(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
 
 
 def lap(rows: int, work: Callable[[], object], others: Sequence[psutil.Process] = ()) -> Lap:
-    """Measure one repetition. CPU is that of this process with all its threads, and of `others`."""
+    """Measure one repetition. CPU time is that of this process with all its threads and of `others`."""
     gc.collect()
     processes = (psutil.Process(), *others)
     cpu, started = _cpu_s(processes), time.perf_counter()

@@ -1,9 +1,8 @@
 """The load generator, which runs in its own process: `python -m bench.load --rate 5000 --seconds 20`.
 
 It publishes through `producers.kafka.publisher.KafkaPublisher` to the broker of `MEDALLION_KAFKA_BOOTSTRAP_SERVERS`.
-A trade's `received_at` is the time at which it was *due*. So a generator that is held up lengthens the latency instead
-of hiding it.
-It prints the line `ready` when it starts to publish, and its report as JSON at the end.
+A trade's `received_at` is the time at which it was *due*. So if the generator is late, the measured latency is longer
+and not too short. It prints the line `ready` when it starts to publish, and its report as JSON at the end.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Describes the machine of a result: its load, the commit, the versions."""
+"""Describes the machine on which a result was measured: its load, the commit, the versions."""
 
 from __future__ import annotations
 

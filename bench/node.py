@@ -1,4 +1,4 @@
-"""A ClickHouse node of a measurement's own, with the tables of every migration and without a broker."""
+"""A ClickHouse node for one measurement, with the tables of every migration and without a broker."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class NodeError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """The settings to reach the node, with an empty folder as warehouse, and its process."""
+    """The settings with which the node is reached, with an empty folder as warehouse, and the node's process."""
 
     settings: Settings
     process: psutil.Process

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 class Plan:
     """The length and number of runs.
 
-    End to end, there are `runs` runs of `seconds` each with `markets` markets. Their first `lead_s` do not count.
-    Before the first run, at most `warm_ups` loads of `warm_up_s` warm the pipeline up until the median latency has
-    settled. A single stage gets `stage_rows` trades, the cold tier `cold_rows`, a series `bars`, a run of the live
-    producer `live_trades`. An idle stack comes to rest for `settle_s`, then it is measured for `idle_s`.
+    The whole pipeline has `runs` runs of `seconds` each with `markets` markets. The first `lead_s` of a run do not
+    count. Before the first run, loads of `warm_up_s` warm the pipeline up until the median latency has settled, at most
+    `warm_ups` of them. A single stage gets `stage_rows` trades, the cold tier `cold_rows`, a series `bars`, a run of
+    the live producer `live_trades`. An idle stack comes to rest for `settle_s`, then it is measured for `idle_s`.
     """
 
     runs: int

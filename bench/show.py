@@ -27,7 +27,7 @@ def machine(console: Console, found: Mapping[str, Any]) -> None:
 
 
 def stages(console: Console, figures: Sequence[Mapping[str, Any]]) -> None:
-    """Show each stage on its own. The slowest is marked."""
+    """Show each stage alone. The slowest is in bold."""
     whole = [one for one in figures if not one["stage"].startswith("the same")]
     slowest = min(whole, key=lambda one: float(one["trades_per_s"]))
     table = Table(title="Each stage alone", title_justify="left")
@@ -110,7 +110,7 @@ def latency(console: Console, result: RateResult) -> None:
     )
     console.print(f"p50 of the warm-up: {', '.join(f'{one:,.0f}' for one in result.warm_up_p50_ms)} ms")
     if not result.keeps_up:
-        console.print("[yellow]It does not keep up with this rate: latencies grow as long as the load lasts.")
+        console.print("[yellow]The pipeline does not keep up with this rate: latencies grow as long as the load lasts.")
     processes(console, runs)
 
 

@@ -48,8 +48,8 @@ class Target:
 def fresh_stack(*, schedules: bool = False) -> Iterator[StackState]:
     """Start an empty stack in a temporary folder. At the end it is stopped and the folder removed.
 
-    `schedules`: as `medallion up` does; their check at the start would be in the way of other measurements.
-    The stack gets the caller's `MEDALLION_…` variables, so a setting can be tried.
+    `schedules`: run the schedules, as `medallion up` does by default. Their check at the start would disturb most
+    measurements. The stack gets the caller's `MEDALLION_…` variables, so a setting can be tried.
 
     Raises:
         deploy.embedded.layout.StackError: the stack does not start.
@@ -64,7 +64,7 @@ def fresh_stack(*, schedules: bool = False) -> Iterator[StackState]:
 
 @contextmanager
 def our_target(*, schedules: bool = False) -> Iterator[Target]:
-    """A new stack as a target, with its `schedules` if asked.
+    """A new stack as a target. `schedules`: as in `fresh_stack`.
 
     Raises:
         deploy.embedded.layout.StackError: the stack does not start.

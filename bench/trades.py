@@ -16,9 +16,9 @@ from producers.replay.recording import Recording
 
 _LONGEST_FRAME = 1 << 20
 _MILLISECONDS = 1_000
-# Trades that are read from each recording: enough variety, and read in half a second.
+# Frames that are read from each recording: enough for variety, and read in half a second.
 _MOST_SHAPES = 8_192
-# The parts of a Binance trade frame that identify its trade: stream and symbol, id, event and trade time (ms).
+# The parts of a Binance trade frame that are replaced: stream and symbol, trade id, event and trade time (ms).
 _PLACES = re.compile(r'"stream":"(?P<stream>[^"@]+)@|"s":"(?P<s>[^"]+)"|"t":(?P<t>[0-9]+)|"[ET]":(?P<time>[0-9]+)')
 
 
@@ -48,11 +48,11 @@ class _Shape:
 
 
 class TradeStream:
-    """Trades that never repeat, dealt out to the markets in turn.
+    """Trades that never repeat, of all markets in turn.
 
-    Each trade has a recorded price, quantity and side, digit for digit. Its symbol is one of `markets` (the recordings
-    have two, which would reach two partitions of four). Its id counts up from `first_id` within its market. Its time is
-    the requested one.
+    Each trade has a recorded price, quantity and side, digit for digit. Its symbol is one of `markets` symbols of the
+    registry: the recordings have only two, which would reach two partitions of four. Its id counts up from `first_id`
+    within its market. Its time is the requested one.
     """
 
     def __init__(self, shapes: Sequence[_Shape], markets: int, first_id: int) -> None:
@@ -67,8 +67,8 @@ class TradeStream:
 
         Args:
             sources: recordings of Binance trade frames. Each gets a share of the markets.
-            registry: has the markets.
-            markets: their number in all, at least one for each source.
+            registry: the symbols of the markets.
+            markets: the number of markets in all, at least one for each source.
             first_id: the first trade id of each market.
 
         Raises:
@@ -86,7 +86,7 @@ class TradeStream:
             counted += share
         if not counted:
             raise StreamError("there is no recording: name at least one")
-        # Exchanges take turns, so that every stretch of the stream has all of them.
+        # The exchanges alternate, so that a short part of the stream has all of them.
         shapes = [shape for group in zip(*dealt, strict=False) for shape in group]
         return cls(shapes, counted, first_id)
 

@@ -1,4 +1,4 @@
-"""ADR-009 to the letter: its SQL and a row-wise Silver processor, on our own broker and node.
+"""The pipeline exactly as ADR-009 words it: its SQL and a row-wise Silver processor, on our broker and node.
 
 ADR-009 is the decision record from which the project started: docs/invariants.md.
 """

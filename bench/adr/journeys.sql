@@ -1,5 +1,5 @@
--- As bench/sql/journeys.sql, of what the ADR keeps: its Silver has a trade's own time, in whole milliseconds, which is
--- when a load has it due.
+-- As bench/sql/journeys.sql, with the times that the ADR stores. Its Silver has only the trade's own time, in whole
+-- milliseconds. In a load this is the time at which the trade was due.
 SELECT exchange, symbol, number, received
 FROM
 (

@@ -9,7 +9,7 @@ from bench.adr.place import adr_target
 from bench.pipeline import latency, sustained
 from bench.plan import Plan
 
-# It is measured at these rates in any case. Falling behind is a result, too.
+# Rates up to this one are always measured. That the pipeline does not keep up is a result, too.
 _ALWAYS = 5_000.0
 
 

@@ -1,9 +1,9 @@
--- The tables and views of ADR-009 as it words them. Where its letter cannot run, a line that begins with "Fault" names
--- the fix, the smallest there is. The numbers are those of docs/invariants.md, which says what ADR-009 is.
+-- The tables and views of ADR-009 as it words them. Where they cannot run so, a comment that begins with "Fault" says
+-- what was changed, which is as little as possible. The numbers are those of docs/invariants.md, which has ADR-009.
 
--- Fault 4: the embedded node reads RawBLOB, not JSONAsString; of a message that is one JSON object both give the
--- same text. The topics are those of the load. The ADR sets no flush interval, and the server's own is 7.5 s, which
--- every latency would be: it has the one of this pipeline.
+-- Fault 4: the embedded node reads RawBLOB, not JSONAsString. Both give the same text for a message that is one JSON
+-- object. The topics are those of the load. The ADR sets no flush interval. With the server's default of 7.5 s every
+-- latency would be that long, so the table has the flush interval of this pipeline.
 CREATE TABLE trades_raw_queue (
     raw_data String
 ) ENGINE = Kafka
@@ -46,8 +46,8 @@ PARTITION BY toYYYYMMDD(timestamp)
 ORDER BY (exchange, symbol, trade_id)
 TTL timestamp + INTERVAL 7 DAY;
 
--- Fault 14: nothing in the ADR carries Bronze to the processor. A Kafka table does, with many rows a message as in
--- this pipeline: the server's own, a message a row, would only be dearer.
+-- Fault 14: nothing in the ADR brings Bronze rows to the processor. Here a Kafka table does, with many rows a message
+-- as in this pipeline. The server's default, a message for each row, would only cost more.
 CREATE TABLE bronze_trades_sink (
     exchange String,
     symbol String,
@@ -141,7 +141,7 @@ SELECT
     ingested_at
 FROM trades_raw;
 
--- Fault 1: JSONExtractRaw keeps the quotes of a string, so that every price would be 0 and every trade rejected.
+-- Fault 1: JSONExtractRaw keeps the quotes of a string. Every price would be 0 and every trade rejected.
 CREATE MATERIALIZED VIEW trades_raw_mv TO trades_raw AS
 SELECT
     JSONExtractString(raw_data, 'exchange') AS exchange,

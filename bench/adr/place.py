@@ -63,7 +63,7 @@ def _create(settings: Settings) -> None:
     client = Client(**clickhouse_native(settings))
     client.execute(f"CREATE DATABASE {quote_name(settings.clickhouse_database)}")
     client.disconnect()
-    # The output is SQL, not HTML: escaping would break it.
+    # Without autoescape: the output is SQL, not HTML.
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["literal"] = quote_string
     text = environment.from_string(_text("objects.sql")).render(

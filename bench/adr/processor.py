@@ -2,8 +2,8 @@
 
 It follows the ADR's Kotlin code. A record is a dictionary, checked field by field. A valid one becomes a
 `ValidatedTrade`, whose decimals are made from doubles. Rejects go to the DLQ one by one. An insert has a thousand rows,
-or those of a tenth of a second. Offsets are committed after the insert, so a crash counts trades twice; the ADR does
-not mention it.
+or those of a tenth of a second. Offsets are committed after the insert, so after a crash trades are counted twice. The
+ADR does not mention this.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The cold tier on its own: each layer's offload, the re-derivation, and obvious ways to write Silver instead."""
+"""The cold tier alone: the offload of each layer, the re-derivation, and obvious ways to write Silver instead."""

@@ -15,7 +15,7 @@ from bench.plan import Plan
 
 LAYERS = ("raw", "bronze", "silver", "gold")
 DRY_RUN = "rederive-look"
-# Rows of a row-wise append. It is slow, and its rate does not depend on the number of rows, so a part is enough.
+# Only one row in so many is appended row by row: this is slow, and its rate does not depend on the number of rows.
 _ROW_WISE_PART = 20
 _SCRIPT = "bench.cold.work"
 
@@ -38,7 +38,9 @@ def rederivation(plan: Plan, say: Callable[[str], None]) -> dict[str, Any]:
 
 
 def measure(plan: Plan, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Measure each kind of work: medians over the runs after a first one that does not count. A quick plan has one run.
+    """Measure each kind of work. Figures are medians over the runs; before them, one run that does not count.
+
+    With one run there is none before it.
 
     Raises:
         ColdError: a piece of work failed.

@@ -1,7 +1,7 @@
 """`python -m bench.cold.work KIND SETTINGS ROWS DAY` does one piece of work in its own process, and prints JSON.
 
-KIND is `raw`, `bronze`, `silver`, `gold` (the offload of a layer), `row-wise` or `arrow` (the obvious ways: pyiceberg
-appends Silver to a table), `rederive-look` or `rederive` (the re-derivation of the day).
+KIND is `raw`, `bronze`, `silver` or `gold` (the offload of a layer), `row-wise` or `arrow` (the obvious ways: pyiceberg
+appends Silver to a table), `rederive-look` or `rederive` (the re-derivation of the day, as a dry run or in full).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from schemas.valid_times import EARLIEST_US, END_US
 Work = Callable[[Settings, str, int, datetime], tuple[int, int]]
 _SILVER = BY_NAME["silver_trades"]
 _FROM, _TO = EARLIEST_US, END_US
-# Rows of an append, as a loop over a cursor would take them.
+# Rows of an append, as in a loop over a cursor.
 _BATCH = 1_000
 _PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 

@@ -1,4 +1,4 @@
-"""An exchange that sends as fast as it is read: `python -m bench.live.firehose --frames N --state FILE`.
+"""An exchange that sends as fast as its clients read: `python -m bench.live.firehose --frames N --state FILE`.
 
 All frames are made before a client connects, so sending costs almost nothing. Each has one trade, as Binance's combined
 endpoint sends it. Ids are consecutive. Every connection that subscribes gets all frames, then nothing more.
@@ -30,7 +30,7 @@ def wire(payload: bytes) -> bytes:
     """Encode an unmasked text frame (RFC 6455, 5.2).
 
     Raises:
-        ValueError: the payload is longer than any trade.
+        ValueError: the payload has 65,536 bytes or more, which no trade has.
     """
     size = len(payload)
     if size < _SHORT:
@@ -60,7 +60,7 @@ async def _serve(frames: int, state: Path) -> None:
         transport = connection.transport
         for chunk in made:
             transport.write(chunk)
-            # The library's flow control. `send` would apply it to each frame.
+            # This is the library's flow control, once for each chunk. `send` would apply it to each frame.
             await connection.drain()
         await connection.wait_closed()
 

@@ -30,12 +30,15 @@ from producers.options import ProducerOptions
 
 _START_S = 60.0
 _POLL_S = 0.02
-# Share of the frames at each end that is left out: connecting and the last frames are not sustained.
+# The share of the frames that is left out at the beginning and at the end, where the rate is not sustained.
 _MARGIN = 0.1
 
 
 def measure(plan: Plan) -> dict[str, Any]:
-    """Run both in turn. Returns medians of trades/s, their ratio, and the producer's CPU a trade (µs)."""
+    """Run the bare loop and the producer in turn.
+
+    Returns medians of trades/s, their ratio, the producer's CPU a trade (µs), and `runs` with the figures of each run.
+    """
     cores = sorted(psutil.Process().cpu_affinity())
     others = cores[1:] or cores
     runs: dict[str, list[dict[str, float]]] = {"bare": [], "producer": []}
@@ -99,7 +102,7 @@ def produce(url: str, servers: str, trades: int, core: int) -> dict[str, float]:
 
 
 class _Clock:
-    """Trades and CPU between two moments well inside a run."""
+    """Measures trades and CPU of a run without its beginning and its end (`_MARGIN`)."""
 
     def __init__(self, process: psutil.Process, trades: int) -> None:
         self._process = process

@@ -13,7 +13,7 @@ from bench.stack import Target
 def measure(target: Target, plan: Plan) -> dict[str, Any]:
     """Measure an idle stack over `plan.idle_s`: `percent` of one core in all, and of each process in `processes`.
 
-    First the stack gets `plan.settle_s`, in which consumer groups form and the node's threads come to rest.
+    Before that it waits `plan.settle_s`, until consumer groups have formed and the node's threads are idle.
     """
     time.sleep(plan.settle_s)
     start = time.time()

@@ -18,7 +18,7 @@ _MS = 1_000.0
 
 
 def with_visibility(journeys: pl.DataFrame, looks: pl.DataFrame) -> pl.DataFrame:
-    """Add to each trade the time `visible`: that of the first look whose candles count the trade.
+    """Add to each trade the time `visible`: when a look at the candles first counts the trade.
 
     The trades of a market stay in order, so its n-th trade is in the candles once they count n trades.
 
@@ -52,10 +52,11 @@ def with_visibility(journeys: pl.DataFrame, looks: pl.DataFrame) -> pl.DataFrame
 
 
 def durations(journeys: pl.DataFrame) -> pl.DataFrame:
-    """Columns `stage, mean_ms, p50_ms, p90_ms, p99_ms, max_ms`, a row for each stage in order; the whole journey last.
+    """Columns `stage, mean_ms, p50_ms, p90_ms, p99_ms, max_ms`: a row for each stage in order, the whole journey last.
 
-    Only stages with times in `journeys` are there: another pipeline may have only the whole. Means add up. `published`
-    and `bronze_published` are whole ms, so stages next to them are off by up to one.
+    A stage whose times are not in `journeys` is left out: another pipeline may have only the whole journey. The means
+    of the stages add up to that of the whole. `published` and `bronze_published` are whole ms, so stages that begin or
+    end with them are off by up to 1 ms.
     """
     rows = []
     for name, (start, end) in STAGES.items():

@@ -15,9 +15,10 @@ from bench.plan import Plan
 from bench.stack import Target
 
 _US = 1_000_000
-# The pipeline is warm when the medians of two loads in a row are as near as this.
+# The pipeline is warm when the medians of two loads in a row differ by at most this share.
 _SETTLED = 0.15
-# If a pipeline keeps up, the later half is not much slower than the earlier one, and the publisher does not wait.
+# If a pipeline keeps up, the later half of a run is not much slower than the earlier one, and the publisher does not
+# wait.
 _MOST_DRIFT = 2.0
 _MOST_BEHIND_S = 1.0
 
@@ -66,7 +67,7 @@ def measure(target: Target, rate: float, plan: Plan) -> RateResult:
 
 
 def has_settled(medians_ms: list[float]) -> bool:
-    """Whether the last two medians are near each other."""
+    """Whether the last two medians differ by little."""
     if len(medians_ms) < 2:
         return False
     before, last = medians_ms[-2:]

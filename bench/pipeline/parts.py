@@ -19,7 +19,7 @@ RATE = 5_000.0
 HOUR_S = 3_600.0
 SHORT_S = 60.0
 _SAMPLES = 60
-# Looks at the candles stay in memory for an hour. One a second is enough to see that trades arrive.
+# The looks at the candles are kept in memory, up to an hour of them. One a second is enough to see that trades arrive.
 _PAUSE_S = 1.0
 _SQL = (Path(__file__).parents[1] / "sql" / "parts.sql").read_text(encoding="utf-8")
 
@@ -35,7 +35,7 @@ def most_parts(samples: Sequence[dict[str, Any]]) -> int:
 
 
 class PartsSampler(Sampler):
-    """Samples `active_parts` again and again."""
+    """Samples `active_parts` at intervals."""
 
     def __init__(self, target: Target, period_s: float) -> None:
         super().__init__(period_s)
@@ -67,7 +67,7 @@ def measure(target: Target, plan: Plan, rate: float = RATE, seconds: float = SHO
 def by_table(samples: Sequence[dict[str, Any]], seconds: float) -> list[dict[str, Any]]:
     """The most parts of a partition of each table, in the second and the last quarter of the time, and in all.
 
-    It is flat if the last quarter has no more than the second. The first quarter fills an empty table.
+    The number stays flat if the last quarter has no more than the second. The first quarter fills an empty table.
     """
     if not samples:
         return []

@@ -29,12 +29,12 @@ _runs = count(1)
 
 
 class LoadError(RuntimeError):
-    """The load did not arrive as a whole. The message says where to look."""
+    """Not every trade of a load has arrived exactly once. The message says where to look."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A load: its report, what the candles showed by market and in all, and the processes' usage."""
+    """A load: its report, what the looks at the candles saw by market and in all, and the usage of the processes."""
 
     load: LoadReport
     looks: pl.DataFrame
@@ -79,8 +79,8 @@ def run_load(target: Target, rate: float, seconds: float, markets: int, pause_s:
     counted = int(select(target, _COUNTED)["trades"][0])
     if counted != before + load.published:
         raise LoadError(
-            f"the query view counts {counted} trades and {before + load.published} were published: a figure of a"
-            f" pipeline that loses or doubles trades means nothing; see the logs in {target.logs}"
+            f"the query view counts {counted} trades, and {before + load.published} were published. Figures of a"
+            f" pipeline that loses or doubles trades mean nothing: see the logs in {target.logs}"
         )
     return Run(load, watcher.looks(), watcher.totals(), sampler)
 

@@ -15,7 +15,7 @@ from bench.plan import Plan
 from bench.stack import Target
 
 _US = 1_000_000
-# Looks at the candles take CPU from the trades, and only the count matters here.
+# Each look at the candles costs CPU, and here only the number of trades matters.
 _PAUSE_S = 0.1
 
 
@@ -42,7 +42,7 @@ class SustainedResult:
 
 
 def measure(target: Target, plan: Plan) -> SustainedResult:
-    """Publish as many trades as the broker accepts. The publisher waits for consumers, so the output is sustained."""
+    """Publish as many trades as the broker accepts. The publisher waits for consumers, so the rate is sustained."""
     run_load(target, 0.0, plan.warm_up_s, plan.markets, _PAUSE_S)
     runs = [_one(target, plan) for _ in range(plan.runs)]
     return SustainedResult(runs, active_parts(target))
@@ -52,7 +52,7 @@ def _one(target: Target, plan: Plan) -> dict[str, Any]:
     run = run_load(target, 0.0, plan.lead_s + plan.seconds, plan.markets, _PAUSE_S)
     start, end = run.load.started + plan.lead_s, run.load.ended
     if steps(run.totals, int(start * _US), int(end * _US)).height < 2:
-        # If inserts take longer than the load, count those that worked off the backlog.
+        # Inserts take longer than the load, so those after the load count as well.
         end = float(run.totals["seen"][-1]) / _US
     rate = sustained_rate(run.totals, int(start * _US), int(end * _US))
     return {"trades_per_s": rate, "seconds": end - start, **usage_rows(run, start, end, round(rate * (end - start)))}

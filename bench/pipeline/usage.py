@@ -9,7 +9,7 @@ from bench.pipeline.runs import LoadError, Run
 _MB = 2**20
 # The watcher and the generator belong to the measurement.
 _OWN = ("watcher", "generator")
-# The supervisor only starts and watches the others; no trade passes it.
+# The supervisor only starts and watches the others. No trade passes it, so its CPU is not part of a trade's.
 _BESIDE = "supervisor"
 
 
@@ -20,7 +20,7 @@ def usage_rows(run: Run, start: float, end: float, trades: int) -> dict[str, Any
         bench.pipeline.runs.LoadError: a process of the stack ended during the run.
     """
     seconds = run.sampler.seconds(start, end)
-    # Samples do not lie on the window's ends, so use CPU a second, not CPU in all.
+    # The samples do not cover exactly this window, so CPU a second is used, not CPU in all.
     rate = trades / (end - start)
     by_process = {
         name: {
@@ -31,7 +31,7 @@ def usage_rows(run: Run, start: float, end: float, trades: int) -> dict[str, Any
         for name, usage in run.sampler.usage(start, end).items()
     }
     if ended := run.sampler.names - by_process.keys() - set(_OWN):
-        raise LoadError(f"{', '.join(sorted(ended))} ended while the load lasted: what a trade cost is not known")
+        raise LoadError(f"{', '.join(sorted(ended))} ended during the load, so the cost of a trade is not known")
     stack_mb = run.sampler.all_peak_rss(start, end, without=_OWN) / _MB
     passed = [used["cpu_us_per_trade"] for name, used in by_process.items() if name not in {*_OWN, _BESIDE}]
     return {"processes": by_process, "stack_peak_rss_mb": stack_mb, "stack_cpu_us_per_trade": sum(passed)}

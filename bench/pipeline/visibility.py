@@ -15,10 +15,10 @@ PAUSE_S = 0.01
 
 
 class Watcher(Sampler):
-    """Looks at the candles again and again, over one connection, while its `with` block runs.
+    """Looks at the candles at intervals, over one connection, while its `with` block runs.
 
-    A trade became visible between the first look that shows it and the look before. So latencies from `looks` are too
-    long by half the time between two looks on average, and never too short.
+    A trade became visible between the first look that shows it and the look before. So latencies from `looks` are never
+    too short. They are too long by half the time between two looks on average.
     """
 
     def __init__(self, client: Any, query: str, pause_s: float = PAUSE_S) -> None:

@@ -1,1 +1,1 @@
-"""How fast a series takes answers, beside inserts row by row."""
+"""How fast a series stores answers, compared with inserts row by row."""

@@ -1,4 +1,4 @@
-"""Measures bars from a provider's answers to the current rows, and the obvious way: an INSERT for each row."""
+"""Measures how fast bars get from a provider's answers to the current rows, and the obvious way: an INSERT a row."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from series.providers.binance_klines import of_answer
 from series.store import SeriesStore
 from series.storing import Storing
 
-# An answer of Binance has so many klines at most.
+# The most klines of one answer of Binance.
 _ANSWER = 1_000
 _MINUTE_MS = 60_000
 _BEGINS_MS = 1_704_067_200_000
-# Inserts of one row are slow, and their rate does not depend on the number of rows, so a part is enough.
+# Only one bar in so many is inserted row by row: this is slow, and its rate does not depend on the number of rows.
 _ROW_WISE_PART = 200
 _MARKET = {"exchange": "binance", "symbol": "BTCUSDT", "frame": "1m"}
 _CREATE = (Path(__file__).parents[1] / "sql" / "row_wise_bars.sql").read_text(encoding="utf-8")
@@ -40,7 +40,9 @@ class BarsError(RuntimeError):
 
 
 def measure(plan: Plan, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Measure both ways: medians over the runs after a first one that does not count. A quick plan has one run.
+    """Measure both ways. Figures are medians over the runs; before them, one run that does not count.
+
+    With one run there is none before it.
 
     Raises:
         BarsError, bench.node.NodeError: an insert lost rows; the node did not start.
@@ -103,7 +105,7 @@ def _landed(started: Node, bodies: Sequence[bytes]) -> Lap:
             for body in bodies:
                 received_us = time.time_ns() // 1_000
                 await storing.add(Answer("ccxt", "klines", received_us, body, of_answer(body, _MARKET)))
-                # A provider's answer is waited for.
+                # As in the product, where the loop waits for each answer of the provider.
                 await asyncio.sleep(0)
 
     taken = lap(rows, lambda: asyncio.run(work()), [started.process])

@@ -17,7 +17,7 @@ _NAMES = {
 def series(console: Console, figures: Sequence[Mapping[str, Any]]) -> None:
     """Show one line for each way."""
     table = Table(title="Series", title_justify="left")
-    for column in ("way", "rows", "rows/s", "slowest … fastest", "CPU µs a row, ClickHouse too", "times row-wise"):
+    for column in ("way", "rows", "rows/s", "slowest … fastest", "CPU µs a row, with ClickHouse", "times row-wise"):
         table.add_column(column, justify="left" if column == "way" else "right")
     for one in figures:
         table.add_row(

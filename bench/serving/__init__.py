@@ -1,1 +1,1 @@
-"""The page's service on its own: time to a WebSocket message, to an HTTP answer, a thousand clients, replays."""
+"""The page's service alone: time to a WebSocket message and to an HTTP answer, a thousand clients, replays."""

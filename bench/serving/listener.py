@@ -1,4 +1,4 @@
-"""A WebSocket client that does little but count: a library's would take more CPU than the service that is measured."""
+"""A WebSocket client that does little more than count. A library's client would take more CPU than the service does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-# Any 16 bytes will do: nobody checks the answer's hash here.
+# Any 16 bytes: this client does not check the hash in the answer.
 _KEY = "bWVkYWxsaW9uLWJlbmNoLg=="
 _TEXT, _PING = 0x1, 0x9
 _SHORT, _MEDIUM = 126, 127
@@ -18,11 +18,14 @@ _TIME = {"T": re.compile(rb'"T":([0-9]{13})\b'), "E": re.compile(rb'"E":([0-9]{1
 
 @dataclass
 class Heard:
-    """What listeners received: messages, and from `begin_s` (`time.time()`) on the ms since the time that each names.
+    """What listeners have received.
 
     Attributes:
-        member: `T`, when the trade happened, or `E`, when the message was made.
-        every: of so many messages one is read.
+        member: the time that is read from a message: `T`, when the trade happened, or `E`, when the message was made.
+        every: only one in so many messages is read.
+        begin_s: messages before this time (`time.time()`) are counted, but not read.
+        messages: the number of messages.
+        ms: for each message that was read, the ms from its time to its arrival.
     """
 
     member: str
@@ -73,7 +76,7 @@ class _Listener(asyncio.Protocol):
         self._held = self._frames(held)
 
     def _frames(self, held: bytes) -> bytes:
-        """Take whole frames (RFC 6455, 5.2; a server's are not masked), and return what is left."""
+        """Take the whole frames (RFC 6455, 5.2; a server does not mask them). Returns the bytes after them."""
         at = 0
         while len(held) - at >= 2:
             size, start = held[at + 1], at + 2
@@ -95,7 +98,7 @@ class _Listener(asyncio.Protocol):
 
 
 async def listen(url: str, paths: Sequence[str], heard: Heard) -> list[asyncio.Transport]:
-    """Connect to each path of a service, one after the other; returns the connections."""
+    """Connect to each path of a service, one after the other. Returns the connections."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     assert parts.port is not None

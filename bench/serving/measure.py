@@ -1,4 +1,4 @@
-"""Measures the service: trade → WebSocket message, HTTP answers, a thousand clients, replays from Iceberg, rest."""
+"""Measures the service: trade → WebSocket message, HTTP answers, a thousand clients, replays from Iceberg, idle CPU."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CLIENTS, STREAMS = 1_000, 10
 CLIENTS_RATE = 100.0
 _CONNECTIONS = 8
 _WARM_UP = 20
-# Time for what is still on its way when a load ends.
+# Time for messages that are still on their way when a load ends.
 _LATE_S = 2.0
 _MINUTES_AT_ONCE = 50
 _DRAIN_S = 60.0
@@ -81,7 +81,7 @@ def _rest(running: Service, plan: Plan) -> float:
 
 
 def markets(settings: Settings, count: int) -> list[tuple[str, str]]:
-    """Exchange and canonical symbol of each market that a load of so many markets has."""
+    """Exchange and canonical symbol of each market in a load of `count` markets."""
     registry = SymbolRegistry.load(settings.symbols_file)
     names = {(row["exchange"], row["exchange_symbol"]): row["canonical"] for row in registry.lookup}
     trades = TradeStream.load(SOURCES, registry, count, 1).take(count * 200, 0)
@@ -100,7 +100,7 @@ def _start_load(state: StackState, rate: float, seconds: float, first_id: int, c
 
 
 def _messages(state: StackState, running: Service, plan: Plan, number: int) -> dict[str, float]:
-    """Every trade of a load, from its time until a client has its message; some connections share the markets."""
+    """Time from each trade of a load until a client has its message. Some connections share the markets."""
     some = markets(settings_of(state), plan.markets)
     paths = []
     for exchange in sorted({exchange for exchange, _ in some}):
@@ -112,7 +112,7 @@ def _messages(state: StackState, running: Service, plan: Plan, number: int) -> d
         opened = await listen(running.url, paths, heard)
         with _start_load(state, RATE, plan.seconds, 1 + number * _IDS_A_RUN, plan.markets) as load:
             assert load.stdout is not None
-            await asyncio.to_thread(load.stdout.readline)  # it says that it begins
+            await asyncio.to_thread(load.stdout.readline)  # the line `ready`
             heard.begin_s = time.time() + plan.lead_s
             said, _ = await asyncio.to_thread(load.communicate)
         published = int(orjson.loads(said)["published"])
@@ -124,25 +124,25 @@ def _messages(state: StackState, running: Service, plan: Plan, number: int) -> d
         return published
 
     published = asyncio.run(main())
-    # A client that has a thousand messages waiting misses the oldest.
+    # The service drops the oldest message of a client that has a thousand waiting.
     return _quantiles(heard.ms) | {"published": published, "missed": published - heard.messages}
 
 
 def _fill(settings: Settings) -> None:
-    """Candles of 500 markets for the last 1,000 minutes, and 100 trades a minute of one of them."""
+    """Insert candles of 500 markets for the last 1,000 minutes, and 100 trades a minute of one of them."""
     client = http_client(settings)
     try:
         for first in range(0, CANDLES, _MINUTES_AT_ONCE):
             some = {"minutes": CANDLES, "markets": MARKETS, "first": first, "count": _MINUTES_AT_ONCE}
             client.command(_SQL.read_text(encoding="utf-8"), parameters=some)
         for table in ("silver_trades", "gold_ohlcv_state"):
-            client.command(f"OPTIMIZE TABLE {table} FINAL")  # trades of a day have long been merged
+            client.command(f"OPTIMIZE TABLE {table} FINAL")  # in a running stack, merges have done this
     finally:
         client.close()
 
 
 def _answers(running: Service, endpoint: str, plan: Plan) -> dict[str, float]:
-    """Time to a whole answer, counted from when its request was due: 50 are, each second."""
+    """Time from when a request was due until its whole answer has arrived. 50 requests are due each second."""
     asked = {"symbol": "BTCUSD", "interval": "1m", "limit": f"{CANDLES}"} if endpoint == "klines" else {}
     took_ms: list[float] = []
 
@@ -171,7 +171,7 @@ def _answers(running: Service, endpoint: str, plan: Plan) -> dict[str, float]:
 
 
 def _clients(state: StackState, running: Service, plan: Plan) -> dict[str, float]:
-    """A thousand clients of ten streams of candles; the service has one core to itself, where there are two."""
+    """A thousand clients with ten streams of candles each. The service has one core, and the clients the others."""
     cores = sorted(psutil.Process().cpu_affinity())
     some = markets(settings_of(state), plan.markets)
     paths = []
@@ -190,7 +190,7 @@ def _clients(state: StackState, running: Service, plan: Plan) -> dict[str, float
 
 
 def _hear(url: str, paths: Sequence[str], seconds: float, cores: list[int], service_pid: int) -> dict[str, float]:
-    """Connect all clients and listen; what they got, and what the service took meanwhile."""
+    """Connect all clients and listen. Returns what they received, and the service's CPU and memory meanwhile."""
     psutil.Process().cpu_affinity(cores)
     heard, running = Heard("E", every=20), Service(url, psutil.Process(service_pid))
 
@@ -222,7 +222,7 @@ def _hear(url: str, paths: Sequence[str], seconds: float, cores: list[int], serv
 
 
 def _replay(plan: Plan, say: Callable[[str], None]) -> dict[str, float]:
-    """The messages of an hour that only Iceberg is asked for, through `/replay`, at a pin."""
+    """The messages of an hour through `/replay` at a pin, which reads them from Iceberg alone."""
     with tempfile.TemporaryDirectory(prefix="medallion-bench-") as folder, tier(plan.cold_rows, say) as place:
         given = place.settings
         environment = {
@@ -274,6 +274,6 @@ def _replayed(running: Service, node: psutil.Process, options: dict[str, str]) -
 
 def _quantiles(ms: Sequence[float]) -> dict[str, float]:
     if len(ms) < 2:
-        raise ServiceError("too few messages came: measure longer")
+        raise ServiceError("too few messages arrived: measure longer")
     cuts = statistics.quantiles(ms, n=100, method="inclusive")
     return {"p50_ms": cuts[49], "p99_ms": cuts[98], "count": len(ms)}

@@ -20,7 +20,7 @@ _START_S = 60.0
 
 
 class ServiceError(RuntimeError):
-    """The service or a command did not do its work. The message is what it said."""
+    """The service or a command failed. The message has its own error."""
 
 
 @dataclass(frozen=True, slots=True)

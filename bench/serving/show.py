@@ -46,5 +46,5 @@ def serving(console: Console, found: Mapping[str, Any]) -> None:
         f"{replay['service_us']:.1f} µs a message and {replay['clickhouse_us']:.1f} in ClickHouse, "
         f"{replay['service_mb']:,.0f} MiB; {replay['mb_per_s']:,.0f} MB/s",
     )
-    table.add_row("nobody asks", "", "", "", f"{found['idle_percent']:.1f} %")
+    table.add_row("without clients", "", "", "", f"{found['idle_percent']:.1f} %")
     console.print(table)

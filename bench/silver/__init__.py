@@ -1,1 +1,1 @@
-"""Bronze message → Silver and Gold committed: our worker, and the obvious ways to write one."""
+"""From a Bronze message to committed rows of Silver and Gold: our worker, and the obvious ways to write one."""

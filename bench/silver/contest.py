@@ -23,8 +23,16 @@ class UndeliveredError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A contender. `backlog` is the number of trades for its rate. `paced` ones are measured with a message a
-    `cadence_s`."""
+    """A way to write the Silver worker.
+
+    Attributes:
+        topic: the topic from which it reads.
+        messages: the messages of some Bronze rows.
+        argv: its command line for a topic.
+        backlog: how many trades it works off to measure its rate.
+        paced: whether its latency is measured, too.
+        cadence_s: then it gets a message at this interval.
+    """
 
     name: str
     topic: Callable[[Place], str]
@@ -59,7 +67,7 @@ def delivered(producer: Producer) -> None:
 
 
 def contenders(scale: float) -> list[Contender]:
-    """All contenders, ours first. `scale` shortens the backlogs. Quix Streams needs the environment of `make bench`."""
+    """All contenders, ours first. `scale` < 1 shortens the backlogs. Quix Streams needs `make bench`'s environment."""
     ours = Contender(
         "Medallion's worker",
         lambda place: place.settings.bronze_topic,

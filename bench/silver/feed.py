@@ -30,7 +30,7 @@ class Market:
 
 
 class BronzeFeed:
-    """Unique trades, dealt out to `markets` in turn. Price, quantity and side are recorded; ids are consecutive.
+    """Unique trades of `markets` in turn. Price, quantity and side come from recordings. Ids are consecutive.
 
     Args:
         markets: at least one. All must be in the registry that validates them.
@@ -54,8 +54,10 @@ class BronzeFeed:
         self._made = 0
 
     def take(self, count: int, traded_us: int, step_us: int = 0) -> pl.DataFrame:
-        """The next `count` Bronze rows, with the columns of `schemas.records.BRONZE`, from `traded_us` on, `step_us`
-        apart."""
+        """The next `count` Bronze rows, with the columns of `schemas.records.BRONZE`.
+
+        The first is traded at `traded_us` (µs since the epoch, UTC), each other one `step_us` after the one before.
+        """
         number = pl.int_range(self._made, self._made + count, eager=True)
         self._made += count
         rows = pl.DataFrame({"number": number, "traded": traded_us + step_us * (number - number[0])})

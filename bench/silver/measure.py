@@ -18,7 +18,7 @@ _QUICK_SCALE = 0.25
 
 
 def measure(plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Measure all contenders. `tell` is called with messages about the progress.
+    """Measure all contenders. `tell` gets messages about the progress.
 
     Returns:
         `backlog`: a figure for each contender; `latency`: one for each contender and rate.

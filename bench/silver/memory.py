@@ -19,7 +19,7 @@ from bench.silver.place import Place, PlaceError, open_place
 from deploy.embedded.ports import LOOPBACK, free_ports
 
 _PUBLISHED_ROWS = 65_536
-# Trades published ahead: enough that the worker never waits, and few enough to keep Kafka's log small.
+# How many trades are published ahead: enough that the worker never waits, few enough to keep Kafka's log small.
 _MOST_AHEAD = 2_000_000
 _STEP_US = 5_000
 _POLL_S = 0.25
@@ -46,7 +46,7 @@ def measure(trades: int, markets: int, tell: Callable[[str], None]) -> dict[str,
 
     Raises:
         StackError: Apache Kafka cannot be started here.
-        PlaceError: the worker ended, or stands still.
+        PlaceError: the worker ended, or made no progress for five minutes.
     """
     listed = [Market("binance", f"S{number:04}USDT") for number in range(markets)]
     with tempfile.TemporaryDirectory(prefix="medallion-bench-") as folder:

@@ -18,7 +18,7 @@ from offload.clickhouse.client import ClickHouseHttp
 
 _TIMES = (Path(__file__).parents[1] / "sql" / "silver_times.sql").read_text(encoding="utf-8")
 _US = 1_000_000
-# A contender that is further behind at the end of the load does not keep up, and its latencies mean nothing.
+# A contender that needs longer after the load does not keep up, and its latencies mean nothing.
 _CATCH_UP_S = 30.0
 _POLL_S = 0.02
 _WARM_ROWS = 100

@@ -26,7 +26,7 @@ from deploy.embedded.kafka import jars, server, topics
 from deploy.embedded.ports import LOOPBACK, free_ports
 
 TRADES_TOPIC = "bench.trades"
-# The query with which contenders are watched, as our own stack is.
+# The query that watches the candles. It is that of the other measurements of our stack.
 LOOK = (Path(__file__).parents[1] / "sql" / "visible.sql").read_text(encoding="utf-8")
 _START_S = 60.0
 # The folder in which `python -m bench…` works.
@@ -53,7 +53,7 @@ class Place:
         return Client(**clickhouse_native(self.settings), database=self.settings.clickhouse_database)
 
     def empty(self) -> None:
-        """Empty Silver and Gold, and forget the tokens of their inserts."""
+        """Empty Silver and Gold. ClickHouse forgets the tokens of their inserts with the rows."""
         client = self.client()
         for table in TOUCHED:
             client.execute(f"TRUNCATE TABLE {table}")
@@ -78,7 +78,7 @@ class Place:
             try:
                 yield started
             finally:
-                # Stop it in order: its offsets are committed, and the next process starts after them.
+                # An orderly stop commits its offsets, and the next process starts after them.
                 _stop(started)
 
 
@@ -133,7 +133,7 @@ def wait_until(condition: Callable[[], bool], what: str, process: subprocess.Pop
         if process is not None and process.poll() is not None:
             raise PlaceError(f"{what}: the process ended with exit code {process.returncode}")
         if time.monotonic() > deadline:
-            raise PlaceError(f"waited {_START_S:.0f} s for {what} in vain: is the machine busy?")
+            raise PlaceError(f"waited {_START_S:.0f} s for {what} in vain: measure again on a machine that is not busy")
         time.sleep(_POLL_S)
 
 

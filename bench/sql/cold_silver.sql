@@ -1,4 +1,4 @@
--- Silver (and Gold by its views) of all Bronze rows, as the Silver worker would have them.
+-- Inserts all Bronze rows into Silver, and by its views into Gold, as the Silver worker would.
 INSERT INTO silver_trades
     (exchange, symbol, trade_id, price, quantity, quote_volume, timestamp, side, validated_at, sequence, exchange_symbol,
      raw_topic, raw_partition, raw_offset, published_at, received_at, ingested_at, bronze_partition, bronze_offset,

@@ -1,5 +1,5 @@
--- When each trade of a load passed each layer, µs since the epoch, and the how manieth of its market it is: a load
--- counts ids up, and a market's trades go through in order.
+-- When each trade of a load passed each layer (µs since the epoch), and its number within its market: ids count up in a
+-- load, and the trades of a market stay in order.
 SELECT exchange, symbol, number, received, published, ingested, bronze_published, validated
 FROM
 (

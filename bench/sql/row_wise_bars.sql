@@ -1,4 +1,4 @@
--- The obvious table for bars: the newest row of a key wins.
+-- The obvious table for bars, which keeps the newest row of each key.
 CREATE TABLE bars_row_wise
 (
     exchange LowCardinality(String),

@@ -1,5 +1,6 @@
--- Silver (and Gold by its views) for the requests of the page: a trade a minute of each market of an exchange for
--- `minutes` up to now, and a hundred a minute of BTCUSD; those of `count` minutes from minute `first` on.
+-- Inserts trades into Silver, and by its views into Gold, for the requests of the page. In all there are `minutes`
+-- minutes up to now. Each has a trade of every market, and a hundred trades of BTCUSD. One statement inserts `count`
+-- minutes from minute `first` on.
 INSERT INTO silver_trades
     (exchange, symbol, trade_id, price, quantity, quote_volume, timestamp, side, validated_at, sequence, exchange_symbol,
      raw_topic, raw_partition, raw_offset, published_at, received_at, ingested_at, bronze_partition, bronze_offset,

@@ -1,5 +1,5 @@
--- When each trade of a load was due (it was traded then), when its insert into Silver began (µs since the epoch), and
--- the how manieth of its market it is.
+-- When each trade of a load was due, which is its own time, and when its insert into Silver began (µs since the epoch);
+-- and its number within its market.
 SELECT exchange, symbol, number, due, validated
 FROM
 (

@@ -1,2 +1,1 @@
-"""Measures each stage of the pipeline on its own, with its real code, and the obvious way to write it if there is
-one."""
+"""Measures each stage of the pipeline alone, with the product's code, and the obvious way to write some of them."""

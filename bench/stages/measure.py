@@ -20,7 +20,7 @@ _REPETITIONS = 5
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The laps of a stage without the first one, which warms up. `baseline` has those of the obvious way."""
+    """The laps of a stage. The first one warms up and does not count. `baseline`: the laps of the obvious way."""
 
     name: str
     laps: Sequence[Lap]

@@ -89,7 +89,7 @@ def _read(blocks: list[Block], source: StandIn, servers: str, topics: Sequence[s
 
 def _insert(session: EngineSession, source: StandIn, blocks: Sequence[Block]) -> None:
     for one in blocks:
-        # With the same token, the second repetition would count as a retry.
+        # Each insert has a new token: with the same one, the node would take the second repetition for a retry.
         insert_block(session, source.name, replace(one, token=uuid4().hex))
 
 

@@ -53,7 +53,7 @@ def obvious_parse_and_encode(rows: int, repetitions: int) -> list[Lap]:
 
 
 def publish(rows: int, repetitions: int) -> list[Lap]:
-    """Envelope → acknowledged by the in-memory broker, without a consumer. CPU includes the broker's."""
+    """Publish envelopes until the in-memory broker, whose CPU is counted too, has them. There is no consumer."""
     batch = trades(rows, 1)
     with broker() as (servers, process), KafkaPublisher(Settings(kafka_bootstrap_servers=servers)) as publisher:
 

@@ -32,8 +32,7 @@ _SMALL_REPETITIONS = 20
 
 @dataclass(frozen=True, slots=True)
 class CoreStages:
-    """The laps of decoding, of validating with de-duplication, and of the obvious way; and the resulting Silver
-    rows."""
+    """The laps of decoding, of validating with de-duplication and of the obvious way; and the Silver rows."""
 
     decode: list[Lap]
     validate: list[Lap]
@@ -101,7 +100,7 @@ def _split(seen: SeenTrades, valid: pa.Table) -> Split:
 
 
 def _known(rules: Rules, decoded: Sequence[Message]) -> SeenTrades:
-    """An index that has the markets, but no trades."""
+    """An index of seen trades that knows the markets, and has no trades."""
     seen = SeenTrades(lambda _rows, _token: (_ for _ in ()).throw(AssertionError("numeric ids never ask Silver")))
     seen.load(seen.unknown(by_market(_validated(decoded, rules))))
     return seen

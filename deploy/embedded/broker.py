@@ -1,24 +1,24 @@
 """An in-memory Kafka broker in a process of its own: `python -m deploy.embedded.broker --state FILE`.
 
-It is librdkafka's mock cluster, one broker on a free port of 127.0.0.1, run from the library that the confluent-kafka
-wheel brings. FILE gets `host:port` in one atomic step once clients can connect; SIGTERM or SIGINT ends it and removes
-FILE. What it does and does not do, measured with librdkafka 2.16.0 (tests/kafka_engine/test_broker.py holds the ones
-that the pipeline rests on):
+It is the mock cluster of the librdkafka in the confluent-kafka wheel: one broker on a free port of 127.0.0.1. FILE gets
+`host:port` in one atomic step once clients can connect. SIGTERM or SIGINT ends the broker and removes FILE.
 
-- Nothing survives a restart: topics, messages, offsets and group commits live in memory.
-- **A partition keeps about 5 MiB, at most 100,000 produce batches**, whatever was read of it. Beyond that its oldest
-  batches are gone, and a consumer that had not read them is reset: pace by consumer lag
+Its behaviour, measured with librdkafka 2.16.0 (tests/kafka_engine/test_broker.py tests what the pipeline relies on):
+
+- Topics, messages, offsets and group commits are in memory. Nothing survives a restart.
+- **A partition keeps about 5 MiB and at most 100,000 produce batches**, read or not. Beyond that the oldest batches are
+  deleted, and a consumer that has not read them is reset. So a producer has to wait for its consumers
   (`producers.kafka.flow_control.Pacer`).
-- The size is that of the batches *as sent*: compressed ones are stored as they are, so producers gain from
-  `compression.type`. Messages of 32 MB pass (`message.max.bytes` is the producer's own limit, the broker has none).
+- The size is that of the batches *as sent*. Compressed batches are stored as they are, so `compression.type` makes more
+  messages fit. The broker has no limit for a message; `message.max.bytes` is the producer's own. 32 MB pass.
 - **A batch larger than 5 MiB as sent is lost, and the batch after it as well**, unless it is the partition's first:
-  the eviction moves the start of the log past them, in silence, and the producer gets an ordinary acknowledgement.
-- A topic springs into being when somebody asks for its metadata, with 4 partitions. CreateTopics is not served;
-  `--topic NAME:PARTITIONS` creates one at start with another count.
-- It answers a fetch that finds nothing only after the consumer's `fetch.wait.max.ms`, however early a message comes.
+  the start of the log moves past them. No error tells of it: the producer gets an ordinary acknowledgement.
+- A request for a topic's metadata creates the topic, with 4 partitions. CreateTopics is not supported.
+  `--topic NAME:PARTITIONS` creates a topic at the start, with another number of partitions.
+- A fetch that finds nothing is answered only after the consumer's `fetch.wait.max.ms`, even if a message comes earlier.
 - Message timestamps (CreateTime), keys, headers and null values are kept. `auto.offset.reset`, offset commits,
   consumer groups and idempotent producers work. The first join of a group waits `--rebalance-delay-ms` (librdkafka's
-  own: 3,000); a later rebalance takes the members' `session.timeout.ms` less a second, even if all rejoin at once.
+  default: 3,000). A later rebalance takes the members' `session.timeout.ms` less a second, even if all rejoin at once.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _log_librdkafka(_client: object, _level: int, facility: bytes, text: bytes) 
     _log.error("librdkafka", facility=facility.decode(errors="replace"), error=text.decode(errors="replace"))
 
 
-_LOG = _LOG_CALLBACK(_log_librdkafka)  # librdkafka keeps no reference to it
+_LOG = _LOG_CALLBACK(_log_librdkafka)  # kept here, because librdkafka holds no reference to it
 
 
 class BrokerError(RuntimeError):
@@ -63,7 +63,7 @@ class InMemoryBroker:
     def __init__(self, topics: dict[str, int] | None = None, rebalance_delay_ms: int = REBALANCE_DELAY_MS) -> None:
         library = _librdkafka()
         error = ctypes.create_string_buffer(_ERROR_BYTES)
-        # The cluster needs a client instance to hang from; the instance takes the configuration over.
+        # A mock cluster belongs to a client. The client becomes the owner of the configuration.
         self._library = library
         configuration = library.rd_kafka_conf_new()
         library.rd_kafka_conf_set(configuration, b"log_level", b"3", error, _ERROR_BYTES)
@@ -83,7 +83,8 @@ class InMemoryBroker:
             if not created:
                 self.close()
                 raise BrokerError(
-                    f"topic {topic!r} with {partitions} partitions was refused: name it once, count from 1"
+                    f"topic {topic!r} with {partitions} partitions was refused: name each topic once, with at least one"
+                    " partition"
                 )
 
     @property
@@ -98,7 +99,8 @@ class InMemoryBroker:
 
 
 def _librdkafka() -> ctypes.CDLL:
-    """librdkafka as confluent-kafka loaded it: the extension's own dependency tree resolves the symbols."""
+    """The librdkafka that confluent-kafka has loaded, with the signatures of the functions used here."""
+    # The extension module depends on librdkafka, so librdkafka's symbols are found through it.
     library = ctypes.CDLL(cimpl.__file__)
     pointer, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
     signatures = {
@@ -138,8 +140,20 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(prog="python -m deploy.embedded.broker", description="an in-memory Kafka broker")
     parser.add_argument("--state", type=Path, required=True, help="file to which the address is written, host:port")
-    parser.add_argument("--topic", type=_topic, action="append", default=[], metavar="NAME:PARTITIONS")
-    parser.add_argument("--rebalance-delay-ms", type=int, default=REBALANCE_DELAY_MS)
+    parser.add_argument(
+        "--topic",
+        type=_topic,
+        action="append",
+        default=[],
+        metavar="NAME:PARTITIONS",
+        help="a topic to create at the start; repeatable",
+    )
+    parser.add_argument(
+        "--rebalance-delay-ms",
+        type=int,
+        default=REBALANCE_DELAY_MS,
+        help="how long the first join of a group waits for more members",
+    )
     options = parser.parse_args(arguments)
     stop_signals = {signal.SIGTERM, signal.SIGINT}
     # Blocked before librdkafka starts its threads, so that none of them takes the signal.

@@ -26,7 +26,7 @@ POLL_S = 0.05
 
 
 def running_stacks_file() -> Path:
-    """The file in which `up` notes the folders of stacks, so that later commands need no `--data-dir`."""
+    """The file that lists the folders of stacks. `up` writes it, so that later commands need no `--data-dir`."""
     return state_folder() / "stacks"
 
 
@@ -47,8 +47,8 @@ def start(
 
     A port of 0 means any free port. `watch` is called with each new state during the start. `kafka_home`: an unpacked
     Apache Kafka 4 for the broker "kafka"; default: `KAFKA_HOME`, then the pinned jars, which Maven fetches once.
-    `offload`: run the hourly offload as well. `serve`: the page, too, at `MEDALLION_SERVING_PORT`, or at a free port
-    where that is taken. `schedules`: run `medallion schedule serve`, too.
+    `offload`: run the hourly offload as well. `serve`: serve the page as well, at `MEDALLION_SERVING_PORT`, or at a
+    free port if that one is taken. `schedules`: run `medallion schedule serve` as well.
 
     Raises:
         StackError: the folder cannot be written or is in use, a port is taken, Java or Kafka is missing, or a process
@@ -58,7 +58,7 @@ def start(
     directory = DataDir(data_dir.absolute())
     directory.create()
     if directory.locked():
-        with directory.lock():
+        with directory.lock():  # raises the error that says how to reach the running stack
             pass
     if native_port and native_port == http_port:
         raise StackError(
@@ -86,7 +86,7 @@ def start(
 
 
 def stop(data_dir: Path) -> bool:
-    """Stop the stack on `data_dir`. False: none was running. No process of it is left afterwards.
+    """Stop the stack on `data_dir`, so that none of its processes is left. Returns False if none was running.
 
     Raises:
         StackError: a process does not end.
@@ -157,14 +157,14 @@ def _remembered() -> list[Path]:
 
 
 def _remember(folder: Path) -> None:
-    """Note the folder if possible. Without the note `--data-dir` has to be given."""
+    """Add the folder to the list of stacks if possible. Without the entry, later commands need `--data-dir`."""
     kept = [path for path in _remembered() if path != folder and path.exists()]
     with contextlib.suppress(OSError):
         file = running_stacks_file()
         file.parent.mkdir(parents=True, exist_ok=True)
-        fresh = file.with_suffix(f".{os.getpid()}")
-        fresh.write_text("".join(f"{path}\n" for path in [*kept, folder]), encoding="utf-8")
-        fresh.replace(file)
+        draft = file.with_suffix(f".{os.getpid()}")
+        draft.write_text("".join(f"{path}\n" for path in [*kept, folder]), encoding="utf-8")
+        draft.replace(file)
 
 
 def _check_port(port: int, option: str) -> None:
@@ -183,7 +183,7 @@ def _check_port(port: int, option: str) -> None:
 
 
 def _holder(port: int) -> str:
-    """Who listens on a port, as far as this user may know."""
+    """Which process listens on a port, for an error message; "" if this user may not see it."""
     with contextlib.suppress(psutil.Error):
         for found in psutil.net_connections("tcp"):
             if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port and found.pid:
@@ -248,7 +248,7 @@ def _wait_healthy(
 
 
 def _own_process(pid: int, marker: str) -> psutil.Process | None:
-    """The process with this pid, if it is still the one that was started: a pid can be used again."""
+    """The process with this pid, if its command line has `marker`: the system may have given the pid to another one."""
     try:
         process = psutil.Process(pid)
         return process if marker in " ".join(process.cmdline()) else None

@@ -1,4 +1,4 @@
-"""Where an embedded stack keeps its files, and the state file other commands find it by."""
+"""The folder of an embedded stack, and the state file by which commands find the stack."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class StackError(MedallionError):
 
 
 class ServiceState(BaseModel):
-    """One process of the stack as its supervisor last saw it. `metrics_url`: where it shows its metrics, if it does."""
+    """One process of the stack as its supervisor last saw it. `metrics_url`: "" if it has no metrics."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -44,7 +44,7 @@ class ServiceState(BaseModel):
 
 
 class StackState(BaseModel):
-    """The published state of a stack: its processes, and the settings that reach them."""
+    """The published state of a stack: its processes, and the settings (`environment`) with which they are reached."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -131,9 +131,10 @@ class DataDir:
         """Raise what `create` would raise. Changes nothing, and the folder need not exist.
 
         Raises:
-            StackError: the folder cannot be made or written, or its name has characters the warehouse cannot have.
+            StackError: the folder cannot be made or written, or its path has characters that ClickHouse or a URL reads
+                as something else.
             OwnershipError: the folder belongs to somebody else, holds other files, or is a link.
-            OSError: it cannot be looked at.
+            OSError: the folder cannot be read.
         """
         if found := unreadable(str(self.path)):
             raise StackError(

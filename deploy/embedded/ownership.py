@@ -15,7 +15,7 @@ _SECRET_BYTES = 32
 
 
 class OwnershipError(MedallionError):
-    """A file or folder in the way is not ours. The message says what to do next."""
+    """A file or folder that the stack needs is not ours. The message says what to do next."""
 
 
 def check(folder: Path, *, is_ours: bool) -> None:
@@ -61,7 +61,7 @@ def take(folder: Path, *, is_ours: bool) -> None:
     """
     check(folder, is_ours=is_ours)
     folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-    # Somebody else may have made it between the two.
+    # Another user may have made the folder since the first check.
     check(folder, is_ours=is_ours)
     if stat.S_IMODE(folder.lstat().st_mode) != FOLDER_MODE:
         folder.chmod(FOLDER_MODE)

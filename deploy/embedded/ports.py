@@ -1,4 +1,4 @@
-"""Free TCP ports of the loopback address, for servers that must come back at the same one."""
+"""Free TCP ports of the loopback address, for servers that keep their port when they restart."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TRIES = 1_000
 
 
 def is_free(port: int, address: str = LOOPBACK) -> bool:
-    """Whether a server could listen on `port` of `address` now; "": of all addresses."""
+    """Whether a server could listen on `port` of `address` now. `address` "" stands for all addresses."""
     with socket.socket() as probe:
         return _bind(probe, port, address)
 

@@ -38,10 +38,13 @@ class Ports:
 
 @dataclass(frozen=True)
 class Service:
-    """One process: its command line, its additions to the environment, and why it is not ready (empty: it is).
+    """One process of the stack.
 
-    With `must_answer`, a process that is not ready for long is ended and started again. `metrics_url`: where it shows
-    its metrics, if it does.
+    Attributes:
+        environment: what is added to the supervisor's own environment.
+        unready: gives the reason why the process is not ready; "" if it is.
+        must_answer: a process that is not ready for long is ended and started again.
+        metrics_url: "" if it has no metrics.
     """
 
     name: str
@@ -75,7 +78,7 @@ def stack_environment(
         "MEDALLION_CLICKHOUSE_PORT": str(ports.clickhouse_native),
         "MEDALLION_CLICKHOUSE_HTTP_PORT": str(ports.clickhouse_http),
         "MEDALLION_CLICKHOUSE_TLS": "false",
-        # The broker's address changes with every start. The node knows it, so that the DDL need not change.
+        # The broker's address changes with every start. The node gets it as an option, so the DDL stays the same.
         "MEDALLION_CLICKHOUSE_KAFKA_BROKERS": "embedded",
         "MEDALLION_ICEBERG_CATALOG_URI": data_dir.catalog_uri,
         "MEDALLION_ICEBERG_WAREHOUSE": data_dir.warehouse_uri,
@@ -127,12 +130,12 @@ def clickhouse_service(data_dir: DataDir, ports: Ports, environment: Mapping[str
         f"--landing-database={settings.clickhouse_database}",
         *(f"--readable={folder}" for folder in data_dir.warehouses),
     )
-    ping = _answering(f"http://{LOOPBACK}:{ports.clickhouse_http}/ping")
+    ping = _until_ok(f"http://{LOOPBACK}:{ports.clickhouse_http}/ping")
     return Service("clickhouse", argv, own, ping, must_answer=True)
 
 
 def _analyst_tables(settings: Settings) -> tuple[str, ...]:
-    """What the analyst may read, each `database.table`; with Raw also pins, which have it as well."""
+    """The tables that the analyst may read, each `database.table`. Pins contain Raw, so they are as open as Raw is."""
     names = analyst_tables(raw=settings.serving_raw)
     return (
         *(f"{settings.clickhouse_database}.{name}" for name in names),
@@ -147,7 +150,7 @@ def silver_service(index: int, ports: Ports, environment: Mapping[str, str]) -> 
         f"silver-{index}",
         (sys.executable, "-m", "silver_processor"),
         {**environment, "MEDALLION_METRICS_PORT": str(port)},
-        _answering(f"http://{LOOPBACK}:{port}/readyz"),
+        _until_ok(f"http://{LOOPBACK}:{port}/readyz"),
         metrics_url=f"http://{LOOPBACK}:{port}/metrics",
     )
 
@@ -159,7 +162,7 @@ def offload_service(port: int, environment: Mapping[str, str]) -> Service:
         "offload",
         (sys.executable, "-m", "cli", "offload", "serve"),
         {**environment, "MEDALLION_METRICS_PORT": str(port)},
-        _answering(metrics_url),
+        _until_ok(metrics_url),
         metrics_url=metrics_url,
     )
 
@@ -167,13 +170,13 @@ def offload_service(port: int, environment: Mapping[str, str]) -> Service:
 def schedules_service(data_dir: DataDir, port: int, environment: Mapping[str, str]) -> Service:
     """Series and quality checks, ready once it serves its metrics, whether or not the providers answer."""
     metrics_url = f"http://{LOOPBACK}:{port}/metrics"
-    # The folder, not the endpoints: the state of the schedules is kept in it.
+    # The schedules keep their state in the data folder.
     own = {"MEDALLION_DATA_DIR": str(data_dir.path), "MEDALLION_METRICS_PORT": str(port)}
     return Service(
         "schedules",
         (sys.executable, "-m", "cli", "schedule", "serve"),
         {**environment, **own},
-        _answering(metrics_url),
+        _until_ok(metrics_url),
         metrics_url=metrics_url,
     )
 
@@ -184,7 +187,7 @@ def serving_service(data_dir: DataDir, port: int, environment: Mapping[str, str]
         SERVING,
         (sys.executable, "-m", "cli", "serve"),
         analyst_environment(data_dir.path, environment),
-        _answering(f"http://{LOOPBACK}:{port}/readyz"),
+        _until_ok(f"http://{LOOPBACK}:{port}/readyz"),
         metrics_url=f"http://{LOOPBACK}:{port}/metrics",
     )
 
@@ -203,12 +206,13 @@ def broker_service(state_file: Path, environment: Mapping[str, str]) -> Service:
     )
 
 
-def _answering(url: str) -> Callable[[], Awaitable[str]]:
+def _until_ok(url: str) -> Callable[[], Awaitable[str]]:
+    """The `unready` of a service that is ready when `url` answers 200."""
     return lambda: _refusal(url)
 
 
 async def _refusal(url: str) -> str:
-    """The answer of `url` if its status is not 200; empty if it is."""
+    """Why `url` does not answer 200: the text of its answer; "" if it does."""
     import aiohttp  # noqa: PLC0415 - every command imports this module, and only the supervisor asks
 
     try:

@@ -46,7 +46,7 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 STABLE_AFTER_S = 10.0
 POLL_S = 0.05
-LOOK_S = 3.0
+READINESS_INTERVAL_S = 3.0
 # A rebalance of the Silver workers takes some seconds.
 UNREADY_AFTER_S = 12.0
 # A process on a busy machine may not answer for some seconds.
@@ -62,7 +62,8 @@ _back_off = wait_exponential_jitter(multiplier=0.2, max=_LONGEST_BACK_OFF_S, jit
 def _die_with_parent() -> None:
     """Runs in the child: the kernel ends it with SIGKILL when its supervisor dies.
 
-    All processes of the stack end at once then, so an orderly stop would wait in vain. Every service survives SIGKILL.
+    All processes of the stack end together then. An orderly stop would wait in vain for processes that are gone, and no
+    service loses data by SIGKILL.
     """
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -80,7 +81,7 @@ class _Child:
 
 
 class Supervisor:
-    """One embedded stack: broker, ClickHouse node and Silver workers on one data folder."""
+    """Runs one embedded stack on one data folder: broker, ClickHouse node, Silver workers and the optional services."""
 
     def __init__(self, data_dir: DataDir, ports: Ports, given: Mapping[str, str], kafka: Kafka | None = None) -> None:
         """`kafka`: the Apache Kafka to run as the broker; None: the in-memory one."""
@@ -101,7 +102,7 @@ class Supervisor:
         try:
             await self._unless_stopped(self._start_all())
             while not self._stop.is_set():
-                await self._unless_stopped(self._keep_all())
+                await self._unless_stopped(self._keep_all_running())
         except StackError as error:
             await self._stop_all()
             self._publish("failed", str(error))
@@ -130,14 +131,14 @@ class Supervisor:
         node = clickhouse_service(self._dir, self._ports, self._environment)
         await self._start(node)
         await asyncio.to_thread(self._prepare_database)
-        # They do not need each other, and each takes seconds to load its modules.
-        for child in [await self._spawn(service) for service in self._readers()]:
+        # These services do not need each other, and each takes seconds to load its modules: all start at once.
+        for child in [await self._spawn(service) for service in self._database_clients()]:
             await self._until_ready(child)
         self._publish("healthy")
         log.info("stack healthy", environment=sorted(self._environment))
 
-    def _readers(self) -> list[Service]:
-        """What reads the database, in the order in which it is started."""
+    def _database_clients(self) -> list[Service]:
+        """The services that use the database, in the order of their start."""
         ports, environment = self._ports, self._environment
         services = [silver_service(index, ports, environment) for index in range(len(ports.metrics))]
         if ports.schedules:
@@ -159,7 +160,7 @@ class Supervisor:
         brokers = self._dir.broker_state.read_text(encoding="utf-8").strip()
         self._environment = stack_environment(self._dir, self._ports, "memory", brokers, self._given)
         await asyncio.to_thread(self._create_topics)
-        self._healthy(child)
+        self._mark_healthy(child)
 
     async def _start_kafka(self, kafka: Kafka) -> None:
         servers = server.bootstrap_servers(self._dir.kafka)
@@ -180,9 +181,10 @@ class Supervisor:
         while reason := await child.service.unready():
             self._check_starting(child, deadline, reason)
             await asyncio.sleep(POLL_S)
-        self._healthy(child)
+        self._mark_healthy(child)
 
     def _check_starting(self, child: _Child, deadline: float, reason: str) -> None:
+        """Raise StackError if the process has ended, or its time to start is over."""
         process = child.process
         name = child.service.name
         where = f"Its log: {self._dir.logs / (name + '.log')}"
@@ -203,7 +205,7 @@ class Supervisor:
             event = orjson.loads(line)
             line = str(event.get("error") or event.get("exception") or event["event"])
         except (orjson.JSONDecodeError, AttributeError, KeyError):
-            pass  # no log line of ours: show it unchanged
+            pass  # not a line of our logs: show it unchanged
         return line[-500:]
 
     async def _spawn(self, service: Service) -> _Child:
@@ -223,13 +225,13 @@ class Supervisor:
         self._publish("starting")
         return child
 
-    def _healthy(self, child: _Child) -> None:
+    def _mark_healthy(self, child: _Child) -> None:
         child.state = "healthy"
         child.detail = ""
         child.healthy_at = child.ready_at = time.monotonic()
 
     def _create_topics(self) -> None:
-        """Create the topics before the consumers come. The in-memory broker creates one on a metadata request."""
+        """Create the topics before the consumers come: a metadata request creates one in the in-memory broker."""
         settings = Settings.from_environment(self._environment)
         admin = AdminClient(kafka_client(settings))
         for topic in (*settings.raw_topics, settings.bronze_topic, settings.dlq_topic, settings.gaps_topic):
@@ -243,21 +245,21 @@ class Supervisor:
         finally:
             client.disconnect()
 
-    async def _keep_all(self) -> None:
-        """Restart each process that ends, independently: waiting for one must not delay another.
+    async def _keep_all_running(self) -> None:
+        """Restart each process that ends, in a task of its own, so that no process waits for another.
 
-        Returns when the in-memory broker has ended and everything must start again: a new broker has a new address and
-        no messages.
+        When the in-memory broker ends, start the whole stack again and return: a new broker has a new address and no
+        messages.
         """
-        keepers = [asyncio.ensure_future(self._keep(child)) for child in self._children.values()]
+        tasks = [asyncio.ensure_future(self._keep_running(child)) for child in self._children.values()]
         try:
-            done, _ = await asyncio.wait(keepers, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for keeper in keepers:
-                keeper.cancel()
-            await asyncio.gather(*keepers, return_exceptions=True)
-        for keeper in done:
-            keeper.result()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()
         while True:
             await self._stop_all()
             try:
@@ -268,8 +270,8 @@ class Supervisor:
                 log.error("starting over failed", error=str(error))
                 await asyncio.sleep(_LONGEST_BACK_OFF_S)
 
-    async def _keep(self, child: _Child) -> None:
-        """Restart a process whenever it ends. Returns if all other processes depend on it."""
+    async def _keep_running(self, child: _Child) -> None:
+        """Restart a process whenever it ends. Returns when the in-memory broker has ended."""
         while child.process is not None:
             await self._until_ended(child, child.process)
             name = child.service.name
@@ -284,7 +286,7 @@ class Supervisor:
         """Return when the process ends, or is ended because it was not ready for too long."""
         ended = asyncio.ensure_future(process.wait())
         try:
-            while not (await asyncio.wait({ended}, timeout=LOOK_S))[0]:
+            while not (await asyncio.wait({ended}, timeout=READINESS_INTERVAL_S))[0]:
                 self._note_readiness(child, await child.service.unready())
                 if child.service.must_answer and time.monotonic() - child.ready_at > SILENT_AFTER_S:
                     log.error("service no longer answers, ending it", service=child.service.name)
@@ -296,7 +298,7 @@ class Supervisor:
         if not reason:
             child.ready_at = time.monotonic()
             if child.state == "unready":
-                self._healthy(child)
+                self._mark_healthy(child)
                 self._publish_health()
         elif time.monotonic() - child.ready_at > UNREADY_AFTER_S:
             if child.state != "unready":
@@ -317,7 +319,7 @@ class Supervisor:
         log.warning("service ended, restarting", service=name, exit_code=code, restarts=child.restarts)
 
     async def _until_ready_again(self, child: _Child) -> None:
-        """Return when the process is ready or has ended again. It may wait long for another service that is down."""
+        """Return when the process is ready or has ended again. This may take long while another service is down."""
         while child.process is not None and child.process.returncode is None:
             try:
                 await self._until_ready(child)
@@ -378,7 +380,7 @@ class Supervisor:
 
 
 async def _end(process: asyncio.subprocess.Process, seconds: float) -> bool:
-    """Send SIGTERM, and SIGKILL if the process has not ended in time. True: it ended by itself."""
+    """Send SIGTERM, and SIGKILL if the process has not ended in time. Returns whether SIGTERM was enough."""
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
     try:
@@ -403,10 +405,10 @@ def main() -> int:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--native-port", type=int, required=True)
     parser.add_argument("--http-port", type=int, required=True)
-    parser.add_argument("--metrics-port", type=int, action="append", required=True, help="one a Silver worker")
-    parser.add_argument("--offload-port", type=int, default=0, help="offload every hour; the port of its metrics")
+    parser.add_argument("--metrics-port", type=int, action="append", required=True, help="metrics of a Silver worker")
+    parser.add_argument("--offload-port", type=int, default=0, help="run the hourly offload, with its metrics there")
     parser.add_argument("--serving-port", type=int, default=0, help="serve the page and Binance's interfaces there")
-    parser.add_argument("--schedules-port", type=int, default=0, help="run the schedules; the port of their metrics")
+    parser.add_argument("--schedules-port", type=int, default=0, help="run the schedules, with their metrics there")
     parser.add_argument("--kafka-java", type=Path, help="run Kafka as the broker, with this java")
     parser.add_argument("--kafka-libs", type=Path, help="the folder of Kafka's jars")
     arguments = parser.parse_args()

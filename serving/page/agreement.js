@@ -1,17 +1,17 @@
-// Whether candles agree with the exchange's own: the badge at the chart, and the verdict on one candle.
+// Whether candles agree with the exchange's own: the counts below the chart, and the verdict on one candle.
 import { ask, element, pages, utc, write } from "./ask.js";
 
 const SECOND = 1000;
 
 export class Agreement {
-  /** `badge`: the line that counts; it has an element for each number. `onLoad`: verdicts came. */
+  /** `badge`: the line of counts, with an element for each of them. `onLoad` is called when verdicts have arrived. */
   constructor(badge, onLoad) {
     this.badge = badge;
     this.onLoad = onLoad;
     this.open(null);
   }
 
-  /** Forget the verdicts of the market before. */
+  /** Show another market; null for none. */
   open(market) {
     this.market = market;
     this.verdicts = new Map();
@@ -21,17 +21,17 @@ export class Agreement {
     this.badge.hidden = true;
   }
 
-  /** Candles that open from `first` to `last` (ms) are shown from now on. */
+  /** Load the verdicts on the candles that open from `first` to `last` (ms). */
   async load(first, last) {
     const { market } = this;
     this.span = this.span ? [Math.min(this.span[0], first), Math.max(this.span[1], last)] : [first, last];
     this.pending += 1;
-    // What failed before is requested again.
-    const isAgain = Boolean(this.failure);
-    const failure = await this.fetch(...(isAgain ? this.span : [first, last])).then(() => "", (error) => error.message);
+    // After a failure, everything is asked for again.
+    const isRetry = Boolean(this.failure);
+    const failure = await this.fetch(...(isRetry ? this.span : [first, last])).then(() => "", (error) => error.message);
     if (market !== this.market) return;
     this.pending -= 1;
-    if (failure || isAgain) this.failure = failure;
+    if (failure || isRetry) this.failure = failure;
     this.onLoad();
   }
 
@@ -51,7 +51,10 @@ export class Agreement {
     return verdict !== undefined && isCompared(verdict) && !verdict.agrees;
   }
 
-  /** Count the candles that open from `from` to `to` (s); `times`: when those of the chart open. Waits for verdicts. */
+  /**
+   * Count the candles that open from `from` to `to` (s). `times`: when the candles of the chart open (s). While verdicts
+   * load, the old counts stay.
+   */
   show(times, { from, to }) {
     if (this.pending || !this.span) return;
     const counts = { agree: 0, differ: 0, unchecked: 0, absent: 0 };
@@ -75,7 +78,7 @@ export class Agreement {
       differ: `${differ} ${differ === 1 ? "differs" : "differ"}`,
       unchecked: `${unchecked} not checked`,
       absent: absent ? `${absent} of the exchange's ${absent === 1 ? "is" : "are"} missing here` : "",
-      failure: this.failure && `Not known: ${this.failure}`,
+      failure: this.failure && `Agreement with the exchange's own is not known: ${this.failure}`,
     };
     for (const [name, text] of Object.entries(texts)) {
       const part = this.badge.querySelector(`.${name}`);
@@ -86,7 +89,7 @@ export class Agreement {
   }
 }
 
-/** The newest verdict on the candle that opened at `opened` (ms), as elements. */
+/** Elements that show the newest verdict on the candle that opened at `opened` (ms). */
 export async function verdictOn(market, opened) {
   const { verdicts } = await ask("/v1/agreement", { ...market, startTime: opened, endTime: opened });
   if (!verdicts.length) return [element("p", "Not checked: run medallion quality check.")];
@@ -94,18 +97,18 @@ export async function verdictOn(market, opened) {
   const checked = `Checked ${utc(verdict.checked)} UTC.`;
   if (!isCompared(verdict)) return [element("p", `Not compared: ${verdict.detail}. ${checked}`)];
   if (!verdict.cause) return [element("p", `Agrees with the exchange's own candle. ${checked}`)];
-  const said = verdict.agrees ? "Agrees with the exchange's own candle but for rounding." : "Differs from the exchange's own candle.";
-  // A later version may have stored a cause that has no meaning here, and not every cause has a detail.
+  const sentence = verdict.agrees ? "Agrees with the exchange's own candle except for rounding." : "Differs from the exchange's own candle.";
+  // A cause that a later version has stored has no meaning here, and not every cause has a detail.
   const cause = element("p", `Cause: ${[verdict.cause, verdict.meaning].filter(Boolean).join(", ")}`);
   const detail = verdict.detail ? [element("p", `Found: ${verdict.detail}`)] : [];
-  return [element("p", `${said} ${checked}`), cause, ...detail, cells(verdict.differing)];
+  return [element("p", `${sentence} ${checked}`), cause, ...detail, cellTable(verdict.differing)];
 }
 
-function cells(differing) {
+function cellTable(differing) {
   const head = element("thead", [element("tr", ["Cell", "Ours", "The exchange's"].map((title) => {
-    const made = element("th", title, title === "Cell" ? "" : "number");
-    made.scope = "col";
-    return made;
+    const cell = element("th", title, title === "Cell" ? "" : "number");
+    cell.scope = "col";
+    return cell;
   }))]);
   const body = element("tbody", differing.map(({ cell, ours, theirs }) => {
     const name = element("th", cell.replaceAll("_", " "));

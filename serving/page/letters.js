@@ -1,4 +1,4 @@
-// Dead letters: the newest, filtered, each beside its payload.
+// The newest dead letters that match the filters, each beside its payload.
 import { ask, element, say, utc } from "./ask.js";
 
 const form = document.getElementById("filters");
@@ -26,7 +26,7 @@ function row(letter) {
   ]);
   return element("tr", [
     element("td", utc(letter.rejected)),
-    element("td", letter.reason || "not a record of ours"),
+    element("td", letter.reason || "not a Medallion record"),
     element("td", `${letter.symbol || "?"} · ${letter.exchange || "?"}`),
     element("td", letter.value ? `${letter.field}: ${letter.value}` : letter.field, "text"),
     element("td", `${letter.rule} ${letter.limit}`, "text"),

@@ -1,11 +1,11 @@
-// The live stream of one candle length of one market; it comes back by itself.
+// The live candles of one market and interval by WebSocket. A lost connection is opened again.
 
 const LONGEST_PAUSE_MS = 10_000;
 
 export class Live {
-  /** `onKline` gets each candle, `onState` "live" or "lost", `onAgain` is called after an interruption. */
-  constructor({ onKline, onState, onAgain }) {
-    this.handlers = { onKline, onState, onAgain };
+  /** `onKline` gets each candle, `onState` "live" or "lost". `onReconnect` is called after each reconnect. */
+  constructor({ onKline, onState, onReconnect }) {
+    this.handlers = { onKline, onState, onReconnect };
     this.generation = 0;
     this.pause = 500;
   }
@@ -15,14 +15,14 @@ export class Live {
     const generation = this.generation;
     const scheme = location.protocol === "https:" ? "wss" : "ws";
     const stream = `${symbol.toLowerCase()}@kline_${interval}`;
-    const connect = (isAgain) => {
+    const connect = (isReconnect) => {
       const socket = new WebSocket(`${scheme}://${location.host}/${encodeURIComponent(exchange)}/ws/${encodeURIComponent(stream)}`);
       this.socket = socket;
       socket.onopen = () => {
         if (generation !== this.generation) return;
         this.pause = 500;
         this.handlers.onState("live");
-        if (isAgain) this.handlers.onAgain();
+        if (isReconnect) this.handlers.onReconnect();
       };
       socket.onmessage = ({ data }) => {
         if (generation === this.generation) this.handlers.onKline(JSON.parse(data).k);

@@ -1,4 +1,4 @@
-// Which view is shown: the part of the address after #.
+// Shows the view that the address names after #, and refreshes it.
 import { connection, leaveChart, openChart } from "./chart.js";
 import { refreshLetters } from "./letters.js";
 import { newestMarket, refreshMarkets } from "./markets.js";
@@ -31,7 +31,7 @@ async function refresh(rest = []) {
         lastChart = location.hash;
         openChart(...rest.map(decodeURIComponent));
       } else if (lastChart) location.replace(lastChart);
-      else await openNewest();
+      else await openNewestMarket();
       return;
     }
     await { markets: refreshMarkets, pipeline: refreshPipeline, "dead-letters": refreshLetters }[asked]();
@@ -41,7 +41,7 @@ async function refresh(rest = []) {
   }
 }
 
-async function openNewest() {
+async function openNewestMarket() {
   await refreshMarkets();
   const market = newestMarket();
   if (market) location.replace(`#/chart/${encodeURIComponent(market.exchange)}/${encodeURIComponent(market.symbol)}/1m`);
@@ -50,7 +50,8 @@ async function openNewest() {
 
 addEventListener("hashchange", route);
 setInterval(() => {
-  const isRead = document.querySelector("#dead-letters details[open]") !== null;
-  if (!document.hidden && view !== "chart" && !(view === "dead-letters" && isRead)) refresh();
+  // A refresh would close the payload that somebody reads.
+  const isReading = document.querySelector("#dead-letters details[open]") !== null;
+  if (!document.hidden && view !== "chart" && !(view === "dead-letters" && isReading)) refresh();
 }, PERIOD_MS);
 route();

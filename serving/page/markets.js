@@ -1,8 +1,8 @@
-// Every market: search, sort, open its chart.
+// The list of all markets, which can be searched and sorted. Each leads to its chart.
 import { age, ask, element, plain, say, short } from "./ask.js";
 
 const table = document.getElementById("markets-table");
-const keys = {
+const sortKeys = {
   name: (one) => `${one.symbol} ${one.exchange}`,
   price: (one) => Number(one.lastPrice),
   change: (one) => Number(one.priceChangePercent),
@@ -23,19 +23,19 @@ export async function refreshMarkets() {
   }
 }
 
-/** The market that has traded last: what the chart shows when none is chosen. */
+/** The market with the newest trade. The chart shows it if none is chosen. */
 export function newestMarket() {
   return markets.reduce((best, one) => (!best || one.lastTime > best.lastTime ? one : best), null);
 }
 
 function show() {
   const words = document.getElementById("search").value.toLowerCase().split(/\s+/).filter(Boolean);
-  const found = markets.filter((one) => words.every((word) => keys.name(one).toLowerCase().includes(word)));
-  // What moves comes first, up or down.
-  const key = sorted.by === "change" ? (one) => Math.abs(keys.change(one)) : keys[sorted.by];
+  const found = markets.filter((one) => words.every((word) => sortKeys.name(one).toLowerCase().includes(word)));
+  // Changes are sorted by their size, up or down.
+  const key = sorted.by === "change" ? (one) => Math.abs(sortKeys.change(one)) : sortKeys[sorted.by];
   const sign = sorted.isDescending ? -1 : 1;
   found.sort((a, b) => (key(a) < key(b) ? -sign : key(a) > key(b) ? sign : 0));
-  const none = markets.length ? "No market matches the search." : "No trade has arrived yet. `medallion produce` or `medallion replay` brings some.";
+  const none = markets.length ? "No market matches the search." : "No trade has arrived yet. Start medallion produce or medallion replay.";
   say("markets-state", found.length ? "" : none);
   table.hidden = !found.length;
   for (const button of table.querySelectorAll("[data-sort]")) {

@@ -1,4 +1,4 @@
-// Where a candle comes from: its trades, the Kafka messages that brought them, the messages themselves, and what the exchange says.
+// Where a candle comes from: its trades, the Kafka message of each, and whether the candle agrees with the exchange's own.
 import { verdictOn } from "./agreement.js";
 import { ask, element, plain, say, utc, write } from "./ask.js";
 
@@ -13,7 +13,7 @@ export function closeOrigin() {
   shown = null;
 }
 
-/** The trades of the candle that opened at `opened` (ms). */
+/** Show the trades of the candle that opened at `opened` (ms). */
 export async function showOrigin({ exchange, symbol, interval }, opened) {
   shown = { exchange, symbol, interval, openTime: opened };
   write(document.getElementById("origin-title"), `Where the ${interval} candle of ${utc(opened)} UTC comes from`);
@@ -22,11 +22,11 @@ export async function showOrigin({ exchange, symbol, interval }, opened) {
   table.tBodies[0].replaceChildren();
   say("origin-state", "Loading trades …");
   section.focus();
-  await Promise.all([next(0), judge()]);
+  await Promise.all([loadTrades(0), loadVerdict()]);
 }
 
-/** Whether the candle agrees with the exchange's own. */
-async function judge() {
+/** Show whether the candle agrees with the exchange's own. */
+async function loadVerdict() {
   const asked = shown;
   const { openTime, ...market } = asked;
   verdict.replaceChildren();
@@ -34,11 +34,12 @@ async function judge() {
     const found = await verdictOn(market, openTime);
     if (asked === shown) verdict.replaceChildren(...found);
   } catch (error) {
-    if (asked === shown) verdict.replaceChildren(element("p", `Whether it agrees with the exchange's own is not known: ${error.message}`));
+    if (asked === shown) verdict.replaceChildren(element("p", `Whether the candle agrees with the exchange's own is not known: ${error.message}`));
   }
 }
 
-async function next(offset) {
+/** Add the trades of the candle from number `offset` on. */
+async function loadTrades(offset) {
   const asked = shown;
   more.hidden = true;
   try {
@@ -47,9 +48,10 @@ async function next(offset) {
     table.tBodies[0].append(...trades.map((trade) => row(asked.exchange, trade)));
     const count = table.tBodies[0].querySelectorAll("tr.trade").length;
     table.hidden = !count;
-    say("origin-state", count ? `${count} trades${hasMore ? " and more" : ""}` : "ClickHouse no longer has these trades.");
+    const counted = `${count} ${count === 1 ? "trade" : "trades"}${hasMore ? " and more" : ""}`;
+    say("origin-state", count ? counted : "ClickHouse no longer has these trades.");
     more.hidden = !hasMore;
-    more.onclick = () => next(offset + trades.length);
+    more.onclick = () => loadTrades(offset + trades.length);
   } catch (error) {
     if (asked === shown) say("origin-state", error.message, true);
   }
@@ -58,7 +60,7 @@ async function next(offset) {
 function row(exchange, trade) {
   const button = element("button", "Show");
   button.setAttribute("aria-expanded", "false");
-  const made = element("tr", [
+  const line = element("tr", [
     element("td", utc(trade.time / 1000)),
     element("td", trade.trade_kind === "market" ? trade.trade_id : `${trade.trade_id} (${trade.trade_kind})`),
     element("td", trade.side, trade.side === "BUY" ? "up" : "down"),
@@ -69,20 +71,21 @@ function row(exchange, trade) {
     element("td", String(trade.raw_offset), "number"),
     element("td", [button]),
   ], "trade");
-  button.addEventListener("click", () => toggle(exchange, trade, made, button));
-  return made;
+  button.addEventListener("click", () => toggleMessage(exchange, trade, line, button));
+  return line;
 }
 
-async function toggle(exchange, trade, made, button) {
+/** Show the message of a trade below its line, or remove it. */
+async function toggleMessage(exchange, trade, line, button) {
   if (button.getAttribute("aria-expanded") === "true") {
-    made.nextElementSibling.remove();
+    line.nextElementSibling.remove();
     button.setAttribute("aria-expanded", "false");
     return;
   }
   button.setAttribute("aria-expanded", "true");
   const cell = element("td", "Loading …", "text");
   cell.colSpan = 9;
-  made.after(element("tr", [cell]));
+  line.after(element("tr", [cell]));
   try {
     const { payload, reason } = await ask("/v1/payload", {
       exchange, topic: trade.raw_topic, partition: trade.raw_partition, offset: trade.raw_offset, ingested: trade.ingested,
@@ -94,7 +97,7 @@ async function toggle(exchange, trade, made, button) {
   }
 }
 
-/** What the exchange sent, out of the envelope around it; a message that is no envelope as it is. */
+/** The exchange's payload in an envelope; the whole message if it is no envelope. */
 function exchangeText(message) {
   try {
     const { payload } = JSON.parse(message);

@@ -1,9 +1,9 @@
-// A second line in the chart: the closes of the same symbol on another exchange. And the choice of a pin.
+// A line over the candles: the closes of the same symbol on another exchange. Also the choice of a pin.
 import { ask, element, pages, Refused } from "./ask.js";
 import { Live } from "./live.js";
 
 export class Overlay {
-  /** `select`: the list of exchanges. */
+  /** `select`: the element in which an exchange is chosen. */
   constructor(select) {
     this.select = select;
     this.market = null;
@@ -11,7 +11,7 @@ export class Overlay {
     this.live = new Live({
       onKline: (k) => this.add(k.t, k.c),
       onState: () => {},
-      onAgain: () => this.reload(),
+      onReconnect: () => this.reload(),
     });
     select.addEventListener("change", () => this.choose(select.value));
   }
@@ -20,11 +20,11 @@ export class Overlay {
     this.line = chart.addSeries(window.LightweightCharts.LineSeries, { lineWidth: 2, priceLineVisible: false, crosshairMarkerVisible: false });
   }
 
-  paint(colour) {
+  applyColour(colour) {
     this.line.applyOptions({ color: colour });
   }
 
-  /** Offer the other exchanges that have traded the symbol. */
+  /** Offer the other exchanges that have trades of the symbol. */
   async offer(market) {
     this.close();
     this.market = market;
@@ -49,7 +49,7 @@ export class Overlay {
     this.reload();
   }
 
-  /** Candles that open from `first` to `last` (ms) are shown from now on. */
+  /** Load the closes of the candles that open from `first` to `last` (ms). */
   load(first, last) {
     this.span = this.span ? [Math.min(this.span[0], first), Math.max(this.span[1], last)] : [first, last];
     if (this.exchange) this.fetch(first, last);
@@ -63,17 +63,17 @@ export class Overlay {
     const { market, exchange } = this;
     const path = `/${encodeURIComponent(exchange)}/api/v3/klines`;
     const asked = { symbol: market.symbol, interval: market.interval, startTime: first, endTime: last };
-    const isWanted = () => market === this.market && exchange === this.exchange;
+    const isStillShown = () => market === this.market && exchange === this.exchange;
     try {
       for await (const rows of pages(path, asked, (answer) => answer, ([opened]) => opened)) {
-        if (!isWanted()) return;
+        if (!isStillShown()) return;
         for (const [opened, , , , close] of rows) this.closes.set(opened / 1000, Number(close));
       }
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
     }
-    // What came before a refusal is shown.
-    if (isWanted()) this.show();
+    // Closes that came before a refusal are shown.
+    if (isStillShown()) this.show();
   }
 
   add(opened, close) {
@@ -94,7 +94,7 @@ export class Overlay {
   }
 }
 
-/** Offer the pins that there are; `onChoice` gets the name of the chosen one, or "". */
+/** Offer all pins. `onChoice` gets the name of the chosen one; "" for none. */
 export async function offerPins(select, onChoice) {
   const { pins } = await ask("/v1/pins").catch(() => ({ pins: [] }));
   const chosen = select.value;

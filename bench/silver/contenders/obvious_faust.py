@@ -1,7 +1,7 @@
 """The obvious Faust agent: one event a trade, a pydantic model, row inserts.
 
 `python -m bench.silver.contenders.obvious_faust BROKERS TOPIC CLICKHOUSE_PORT DATABASE ROWS_AN_INSERT`. A row waits at
-most a tenth of a second for others in its insert. With 1, each trade is an insert.
+most a tenth of a second for other rows of its insert. If ROWS_AN_INSERT is 1, each trade is an insert.
 """
 
 from __future__ import annotations

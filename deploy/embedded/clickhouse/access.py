@@ -13,18 +13,18 @@ from deploy.embedded.clickhouse.errors import AUTHENTICATION_FAILED, refusal
 from deploy.embedded.clickhouse.sql.policy import Role
 
 OPERATOR, ANALYST = "default", "analyst"
-_FORGIVEN = 3
+_FREE_FAILURES = 3
 _FIRST_DELAY_S = 0.05
 LONGEST_DELAY_S = 2.0
 _MOST_FAILURES = 20
-_PEERS = 1024
+_MOST_PEERS = 1024
 
 
 class Failures:
     """Counts failed logins by address, and forgets one each second.
 
-    All processes of this machine share one address. So the delay has an upper bound, and a connection that has logged
-    in does not wait again: somebody who guesses passwords can hold up a new login by LONGEST_DELAY_S, and do no more.
+    All processes of this machine share one address, so failed logins of one delay the logins of all. Therefore the
+    delay is at most LONGEST_DELAY_S, and a connection that has logged in does not wait again.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -34,9 +34,9 @@ class Failures:
         self._peers: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def delay(self, peer: str) -> float:
-        """Seconds that a login from this address waits before its password is checked."""
+        """How long a login from this address waits before its password is checked, seconds."""
         with self._lock:
-            count = self._count(peer) - _FORGIVEN
+            count = self._count(peer) - _FREE_FAILURES
         return min(_FIRST_DELAY_S * 2**count, LONGEST_DELAY_S) if count >= 0 else 0.0
 
     def add(self, peer: str) -> None:
@@ -44,7 +44,7 @@ class Failures:
         with self._lock:
             self._peers[peer] = (min(self._count(peer) + 1, _MOST_FAILURES), self._clock())
             self._peers.move_to_end(peer)
-            while len(self._peers) > _PEERS:
+            while len(self._peers) > _MOST_PEERS:
                 self._peers.popitem(last=False)
 
     def _count(self, peer: str) -> float:
@@ -61,7 +61,7 @@ class Access:
     failures: Failures = field(default_factory=Failures, repr=False, compare=False)
 
     def delay(self, peer: str) -> float:
-        """Seconds that a connection that has not logged in yet waits before `check`."""
+        """How long a new connection from this address waits before `check`, seconds."""
         return self.failures.delay(peer)
 
     def check(self, user: str, password: str, peer: str) -> Role:

@@ -53,7 +53,7 @@ class Endpoint:
         """Bind a free port. Posts wait in its queue until `start`."""
         self._socket = socket.create_server((_LOCALHOST, 0), backlog=128)
         self._token = secrets.token_urlsafe(32)
-        self._take: Callable[[str, bytes], None] | None = None
+        self._deliver: Callable[[str, bytes], None] | None = None
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._accept, name="sink endpoint", daemon=True)
@@ -63,14 +63,14 @@ class Endpoint:
         """The URL and token for the engine's configuration."""
         return Address(f"http://{_LOCALHOST}:{self._socket.getsockname()[1]}/", self._token)
 
-    def start(self, take: Callable[[str, bytes], None]) -> None:
+    def start(self, deliver: Callable[[str, bytes], None]) -> None:
         """Start to serve.
 
         Args:
-            take: called with a sink table's UUID and an Avro container. It returns when all rows are delivered; if it
-                raises `SinkRefusedError`, the insert fails.
+            deliver: called with a sink table's UUID and an Avro container. It returns when all rows are delivered. If
+                it raises `SinkRefusedError`, the insert fails.
         """
-        self._take = take
+        self._deliver = deliver
         self._thread.start()
 
     def close(self) -> None:
@@ -113,8 +113,8 @@ class Endpoint:
             return _response("405 Method Not Allowed", "a Kafka table that writes a topic cannot be read")
         body = _body(head, stream)
         try:
-            if body and self._take is not None:
-                self._take(head.get(TABLE_HEADER, ""), body)
+            if body and self._deliver is not None:
+                self._deliver(head.get(TABLE_HEADER, ""), body)
         except SinkRefusedError as error:
             return _response("503 Service Unavailable", str(error))
         return _response("200 OK", "")

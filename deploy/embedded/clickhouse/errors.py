@@ -21,7 +21,7 @@ SESSION_IS_LOCKED = 373
 QUERY_IS_PROHIBITED = 392
 QUERY_WAS_CANCELLED = 394
 AUTHENTICATION_FAILED = 516
-UNCODED = 1001
+UNCODED = 1001  # an exception that is not ClickHouse's own (STD_EXCEPTION)
 
 _CODED = re.compile(r"Code: (\d+)\. (DB::\w*Exception: .*)", re.DOTALL)
 # The pipe from which the node makes the engine read an insert's rows. It means nothing to a client.
@@ -29,7 +29,7 @@ _PIPE = re.compile(r": \(in file/uri /proc/self/fd/\d+\)")
 
 
 class NodeStartError(Exception):
-    """The node cannot start; the message says what to do."""
+    """The node cannot start. The message says what to do."""
 
 
 class EngineError(Exception):

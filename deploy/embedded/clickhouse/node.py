@@ -1,4 +1,4 @@
-"""The whole node: engine, both interfaces and Kafka tables."""
+"""Builds the node from its parts: the engine, both interfaces and the Kafka tables."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ class Options:
     """How to run a node.
 
     Attributes:
+        grace_s: how long running queries may go on during a stop, seconds.
         readable: folders and URLs of buckets that clients' SQL may read.
         analyst_tables: tables that the analyst may read, each `database.table`.
-        listed_tables: which of them SHOW TABLES lists; of a database that is not among them it lists all.
+        listed_tables: which of them SHOW TABLES lists. If it names none of a database, all of them are listed.
         landing_database: the current database of a client that names none; "" for `default`.
         kafka_brokers: `host:port,…`; "" for a node without Kafka tables.
         kafka_security: librdkafka's properties for authentication and TLS.
@@ -125,10 +126,10 @@ class Node:
             try:
                 return Session(self._engine, self._hooks, landing, role, self._policy, landing)
             except EngineError as error:
-                if error.code != UNKNOWN_DATABASE:  # it comes with the first migration
+                if error.code != UNKNOWN_DATABASE:  # the first migration creates the database
                     raise
         session = Session(self._engine, self._hooks, database, role, self._policy, landing)
-        # No other client gets one that is in `default` because the landing database did not exist yet.
+        # Without the landing database the session is in `default`, and is not given to a later client.
         session.is_pristine = bool(database) or not landing
         return session
 

@@ -21,14 +21,14 @@ from deploy.embedded.clickhouse.node import Node, Options
 
 _EXIT_START_FAILED = 1
 _EXIT_STOP_FAILED = 2
-_STOP_S = 15.0  # after the grace: kills queries, delivers Kafka messages that are under way
+_STOP_S = 15.0  # time after the grace, to kill queries and to deliver Kafka messages
 _log = structlog.get_logger(__name__)
-# chDB imports these if it can. Kafka tables work with Arrow.
+# chDB imports these if they are installed, but only Kafka tables need them.
 _NEEDED_BY_KAFKA_TABLES = ("pyarrow", "numpy")
 
 
 def _options() -> Options:
-    parser = argparse.ArgumentParser(prog="python -m deploy.embedded.clickhouse", description="The node as a process.")
+    parser = argparse.ArgumentParser(prog="python -m deploy.embedded.clickhouse", description="The embedded node.")
     parser.add_argument("--path", type=Path, required=True, help="data folder; created if it is missing")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--native-port", type=int, required=True)
@@ -55,7 +55,7 @@ def _options() -> Options:
         action="append",
         default=[],
         metavar="DATABASE.TABLE",
-        help="a table that SHOW TABLES lists for the analyst; repeatable; a database with none lists all its tables",
+        help="an analyst table that SHOW TABLES lists; repeatable; if none is given of a database, all are listed",
     )
     parser.add_argument(
         "--landing-database", default="", help="the current database of a client that names none; default: `default`"
@@ -121,7 +121,7 @@ def _secret(variable: str) -> str:
 
 
 def _kafka_security() -> dict[str, object]:
-    """librdkafka properties from the `MEDALLION_KAFKA_…` variables; a real server has them in its `<kafka>` section."""
+    """librdkafka's properties from the `MEDALLION_KAFKA_…` variables. A server has them in its `<kafka>` section."""
     from config.connections import kafka_security  # noqa: PLC0415 - a node without Kafka tables stays smaller
     from config.settings import Settings  # noqa: PLC0415
 
@@ -142,7 +142,7 @@ async def _serve(options: Options) -> None:
 
 
 def _raise_file_limit() -> None:
-    """Raise the limit of open files: each connection takes one, and so does each file of a part that is read."""
+    """Raise the limit of open files. Each connection needs one, and so does each file of a part that is read."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft = 65_536 if most == resource.RLIM_INFINITY else min(most, 65_536)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))

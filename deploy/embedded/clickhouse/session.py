@@ -20,6 +20,7 @@ from deploy.embedded.clickhouse.summaries import Part
 
 DEFAULT_DATABASE = "default"
 _STATEFUL = frozenset({"SET", "USE"})
+# With these settings a row of VALUES may have literals only: no expression runs.
 _PLAIN_VALUES = {
     "input_format_values_interpret_expressions": "0",
     "input_format_values_deduce_templates_of_expressions": "0",
@@ -36,7 +37,12 @@ class Request:
 
 
 class Session:
-    """Runs a client's statements for both interfaces, one at a time."""
+    """Runs a client's statements for both interfaces, one at a time.
+
+    Attributes:
+        is_pristine: no statement has changed the session's settings, database or temporary tables, so another client
+            may get it.
+    """
 
     def __init__(
         self,
@@ -47,10 +53,18 @@ class Session:
         policy: Policy | None = None,
         landing: str = "",
     ) -> None:
-        """Open a session of `role` on `database`. Without a `policy` it reaches nothing outside the database.
+        """Open a session.
+
+        Args:
+            engine: the node's engine.
+            hooks: they take over some statements.
+            database: the current database at first; "" for `default`.
+            role: whose rights the session has.
+            policy: what statements may do; None for a policy that lets nothing outside the database be read.
+            landing: the database that hints name to a client that looks for its tables in `default`; "" for no hint.
 
         Raises:
-            EngineError: 81 where there is no such database, 497 where it is not this user's.
+            EngineError: 81 if there is no such database, 497 if this user may not use it.
         """
         self._engine = engine
         self._hooks = hooks
@@ -60,7 +74,7 @@ class Session:
         if role is Role.ANALYST and self._database == "system":
             self._policy.read("USE system", role)
         self._engine_session: EngineSession = engine.session(self._database, role)
-        self._sibling: EngineSession | None = None
+        self._second_session: EngineSession | None = None
         self._external_tables: list[str] = []
         self.is_pristine = True
 
@@ -77,7 +91,7 @@ class Session:
         return with_clients_ids(self._policy.read(sql, self._role, is_whole=is_whole))
 
     def explained(self, error: EngineError) -> EngineError:
-        """The error with a hint for a client that is in the database `default` and looks for tables there."""
+        """The error, with a hint if the client looks for its tables in the database `default`."""
         if not self._landing or self._database != DEFAULT_DATABASE or error.code not in {UNKNOWN_TABLE, ACCESS_DENIED}:
             return error
         hint = f"The database {DEFAULT_DATABASE} is empty; the tables are in {self._landing}: connect to that database"
@@ -86,7 +100,7 @@ class Session:
         )
 
     def tag(self, query_id: str) -> dict[str, str]:
-        """The setting by which a query is found under its client's id; "" where the client gave none."""
+        """The setting that marks a query with the id that its client gave; none if `query_id` is ""."""
         return self._engine_session.tag(query_id)
 
     def command(self, request: Request, output_format: str) -> bytes:
@@ -102,7 +116,7 @@ class Session:
             return b""
         if statement.needs_hook:
             refuse_kafka(statement)
-        with self._reaching(self._engine_session, statement.reads_outside):
+        with self._reading_outside(self._engine_session, statement.reads_outside):
             result = self._engine_session.query(statement.sql, output_format, request.settings, request.params)
         if statement.words[0] == "CREATE" and "VIEW" in statement.words and "MATERIALIZED" not in statement.words:
             self._engine.share_views()
@@ -114,10 +128,13 @@ class Session:
         return result
 
     def use(self, database: str) -> None:
-        """Make a database the current one for the next statement; "" is what the session began with, or its last USE.
+        """Make a database the current one for the next statement.
+
+        Args:
+            database: its name; "" for the database of the session's last USE, or that with which it was opened.
 
         Raises:
-            EngineError: 81 where there is no such database.
+            EngineError: 81 if there is no such database.
         """
         wanted = database or self._own_database
         if wanted != self._database:
@@ -133,7 +150,7 @@ class Session:
         statement = request.statement
         if statement.needs_hook and self._handled(statement):
             return
-        with self._reaching(self._engine_session, statement.reads_outside):
+        with self._reading_outside(self._engine_session, statement.reads_outside):
             yield from self._engine_session.stream_statement(statement, output_format, request.settings, request.params)
 
     def blocks(self, request: Request) -> Generator[bytes, None, None]:
@@ -146,13 +163,13 @@ class Session:
         if statement.kind is not Kind.READ:
             yield from filter(None, [self.command(request, "Native")])
         elif not (statement.needs_hook and self._handled(statement)):
-            with self._reaching(self._engine_session, statement.reads_outside):
+            with self._reading_outside(self._engine_session, statement.reads_outside):
                 yield from self._engine_session.blocks(
                     f"{statement.sql} {statement.suffix}".rstrip(), request.settings, request.params
                 )
 
     def result(self, request: Request) -> Generator[tuple[Part, bytes], None, None]:
-        """`blocks` with TOTALS and extremes, each block with what it holds.
+        """`blocks` with TOTALS and extremes. Each block comes with the part of the result that it holds.
 
         Raises:
             EngineError: refused or failed, perhaps after part of the result.
@@ -171,16 +188,16 @@ class Session:
             yield from summaries.blocks(text, columns, scratch)
 
     def setting(self, request: Request, name: str) -> str:
-        """The text of a setting as far as the client gave it, with the query or by SET; "" where it did not."""
+        """The value of a setting that the client gave, with the query or by SET; "" if it gave none."""
         return request.settings.get(name, "") or self._engine_session.own_settings.get(name, "")
 
     def follow(self, listener: Callable[[Progress], None] | None) -> None:
-        """Have a listener told how far each query is, in the thread that runs it; None: no longer."""
+        """Call a listener with the progress of each query, in the thread that runs the query. None ends this."""
         self._engine_session.follow(listener)
 
     def columns(self, request: Request) -> list[tuple[str, str]]:
         """Names and types of what a reading statement returns."""
-        with self._reaching(self._engine_session, request.statement.reads_outside):
+        with self._reading_outside(self._engine_session, request.statement.reads_outside):
             return self._engine_session.columns(request.statement.sql, request.settings, request.params)
 
     def columns_meanwhile(self, request: Request) -> list[tuple[str, str]]:
@@ -188,12 +205,12 @@ class Session:
 
         It asks on a second connection, because a connection of the engine runs one query at a time.
         """
-        if self._sibling is None:
-            self._sibling = self._engine.session(role=self._role)
+        if self._second_session is None:
+            self._second_session = self._engine.session(role=self._role)
         try:
-            self._sibling.execute(f"USE {quote_name(self._database)}")
-            with self._reaching(self._sibling, request.statement.reads_outside):
-                return self._sibling.columns(request.statement.sql, request.settings, request.params)
+            self._second_session.execute(f"USE {quote_name(self._database)}")
+            with self._reading_outside(self._second_session, request.statement.reads_outside):
+                return self._second_session.columns(request.statement.sql, request.settings, request.params)
         except EngineError:
             return []
 
@@ -206,7 +223,12 @@ class Session:
         return self._engine_session.insert_columns(request.statement, request.settings, request.params)
 
     def insert(self, request: Request, chunks: Iterable[bytes], input_format: str | None = None) -> int:
-        """Insert the statement's own data, then `chunks`. Returns the number of rows written.
+        """Insert rows. Returns the number of rows written, those of views included.
+
+        Args:
+            request: the INSERT. `Statement.data` is not inserted: the caller puts it at the beginning of `chunks`.
+            chunks: the encoded rows, cut anywhere.
+            input_format: the format of the rows; None for the statement's own, or Values.
 
         Raises:
             EngineError: refused or failed.
@@ -219,11 +241,11 @@ class Session:
             settings = {**settings, **_PLAIN_VALUES}
             _refuse_settings(statement.suffix, _PLAIN_VALUES)
         sql = f"{statement.sql} {statement.suffix}".rstrip()
-        with self._reaching(self._engine_session, statement.input_call is not None or statement.reads_outside):
+        with self._reading_outside(self._engine_session, statement.input_call is not None or statement.reads_outside):
             return self._engine_session.insert(sql, wanted, chunks, settings, request.params)
 
     def add_external_block(self, name: str, columns: Sequence[tuple[str, str]], block: bytes) -> None:
-        """Add a client's Native block to the external table of that name, for the next statement.
+        """Add a client's Native block to its external table `name`, for the next statement.
 
         Raises:
             EngineError: an earlier block had other columns, a type is refused, or a temporary table has the name.
@@ -235,14 +257,14 @@ class Session:
     def add_external_table(
         self, name: str, structure: str, input_format: str, rows: bytes, settings: Mapping[str, str]
     ) -> None:
-        """Make a table of a client's for the next statement.
+        """Make an external table of a client for the next statement.
 
         Args:
-            name: how the statement calls it.
+            name: its name in the statement.
             structure: its columns, `a UInt8, b String`.
             input_format: the format of `rows`.
             rows: its rows.
-            settings: of the statement.
+            settings: the statement's settings.
 
         Raises:
             EngineError: the columns or the rows are refused, or a temporary table has the name.
@@ -263,13 +285,13 @@ class Session:
 
     def close(self) -> None:
         """Close the engine connections."""
-        if self._sibling is not None:
-            self._sibling.close()
+        if self._second_session is not None:
+            self._second_session.close()
         self._engine_session.close()
 
     @contextmanager
-    def _reaching(self, session: EngineSession, reads_outside: bool) -> Iterator[None]:
-        """Let one statement read outside the database, where the policy has allowed all the places that it names."""
+    def _reading_outside(self, session: EngineSession, reads_outside: bool) -> Iterator[None]:
+        """Give one statement the role that may read outside the database. The policy has allowed all places in it."""
         if not reads_outside:
             yield
             return
@@ -280,19 +302,20 @@ class Session:
             session.take_role(self._role.value)
 
     def _create_external_table(self, name: str, structure: str) -> None:
-        """The columns are the client's text, so the statement is admitted like one of the client's."""
+        """The columns are the client's text, so the policy checks this statement like one of the client's."""
         declared = self.read(f"CREATE TEMPORARY TABLE {quote_name(name)} ({structure}) ENGINE = Memory")
         self._engine_session.execute(declared.sql)
         self._external_tables.append(name)
 
     def _handled(self, statement: Statement) -> bool:
+        """Whether a hook has taken over the statement."""
         if not self._hooks:
             return False
         return any(hook.handle(statement.sql, self._database, self._engine_session.execute) for hook in self._hooks)
 
 
 def _refuse_settings(clause: str, names: Iterable[str]) -> None:
-    """Refuse a SETTINGS clause that names a setting which the node decides."""
+    """Refuse a SETTINGS clause with a setting whose value the node decides."""
     for token in scan(clause):
         if token.name in names:
             reason = f"{token.name} is decided by the node for rows that are not part of the statement"

@@ -1,6 +1,6 @@
-"""TOTALS and extremes of a result: the engine's blocks leave them out, its texts do not.
+"""TOTALS and extremes of a result. The engine's text formats have them, its Native blocks do not.
 
-A result that may have them is read as tab-separated text, which is exact, and made blocks of again.
+So a result that may have them is read as tab-separated text, which is exact, and turned into Native blocks.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from deploy.embedded.clickhouse.native_format.results import renamed
 from deploy.embedded.clickhouse.sql.statements import Statement
 
 FORMAT = "TabSeparated"
-# A row ends with \r\n and what parts rows, totals and extremes is a bare \n: an empty string cannot be taken for it.
-# What the client may have set otherwise is set for both ends.
+# Each row ends with \r\n, also the row of an empty string. A line with \n alone separates rows, totals and extremes.
+# These settings are the same for writing and reading the text, whatever the client has set.
 _NOTATION = {
     "format_tsv_null_representation": "\\N",
     "bool_true_representation": "true",
     "bool_false_representation": "false",
 }
 SETTINGS = {"output_format_tsv_crlf_end_of_line": "1", "date_time_output_format": "iso", **_NOTATION}
-# A result may have columns of types that a client's table is refused by default.
+# A result may have columns of types that a table may not have by default.
 _READING = {
     "date_time_input_format": "best_effort",
     "allow_suspicious_low_cardinality_types": "1",
@@ -55,8 +55,8 @@ def blocks(
 
     Args:
         text: the result, cut anywhere.
-        columns: names and types; a result may have a name twice, a structure may not.
-        scratch: a session of the node's own, in which the rows are read again.
+        columns: names and types of the result's columns. Two columns may have the same name.
+        scratch: a session of the node, which turns the text into blocks.
 
     Raises:
         EngineError: the engine does not read a column of this type from text.
@@ -78,7 +78,7 @@ def blocks(
 
 
 def _read(scratch: EngineSession, rows: bytes, structure: str) -> Iterator[bytes]:
-    """Blocks of whole lines, from a file in memory: unlike a table, it may have columns of the type Nothing."""
+    """Native blocks of whole lines. They are read from a file in memory, as a table may not have the type Nothing."""
     with os.fdopen(os.memfd_create("rows"), "wb") as file:
         file.write(rows)
         file.flush()
@@ -88,7 +88,7 @@ def _read(scratch: EngineSession, rows: bytes, structure: str) -> Iterator[bytes
 
 
 def _lines(text: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines with their ends."""
+    """The lines of a text, each with its end."""
     left = b""
     for chunk in text:
         *whole, left = (left + chunk).split(b"\n")
@@ -96,7 +96,7 @@ def _lines(text: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _pieces(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """Lines joined to pieces: each costs a call of the system."""
+    """Lines joined into pieces of about 1 MiB, because each piece costs a query."""
     held: list[bytes] = []
     size = 0
     for line in lines:

@@ -1,4 +1,4 @@
-"""Finds Java and the jars of Kafka; fetches the jars with Maven where no installation is given."""
+"""Finds Java and the jars of Kafka. Maven fetches the jars if no installation of Kafka is named."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POM = Path(__file__).with_name("pom.xml")
 LEAST_JAVA = 17
 FETCH_TIMEOUT_S = 900
 _VERSION = re.compile(r'version "(?:1\.)?(\d+)')
-_STAY = "Or leave --broker out: the in-memory broker needs neither."
+_OR_IN_MEMORY = "Or leave --broker out: the in-memory broker needs neither Java nor Maven."
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def _java() -> Path:
         where = f"no bin/java in JAVA_HOME {home}" if home else "no java on the PATH"
         raise StackError(
             f"Kafka needs Java {LEAST_JAVA} or newer, and there is {where}: install one (Debian: "
-            f"apt install openjdk-17-jre-headless) or set JAVA_HOME. {_STAY}"
+            f"apt install openjdk-17-jre-headless) or set JAVA_HOME. {_OR_IN_MEMORY}"
         )
     answer = subprocess.run([found, "-version"], capture_output=True, text=True, check=False)  # noqa: S603 - java
     version = _VERSION.search(answer.stderr + answer.stdout)
@@ -62,7 +62,7 @@ def _java() -> Path:
         said = (answer.stderr or answer.stdout).strip().splitlines()
         raise StackError(
             f"Kafka needs Java {LEAST_JAVA} or newer, but {found} says {said[0] if said else 'nothing'!r}: "
-            f"set JAVA_HOME to a newer one. {_STAY}"
+            f"set JAVA_HOME to a newer one. {_OR_IN_MEMORY}"
         )
     return Path(found)
 
@@ -73,7 +73,7 @@ def _cache() -> Path:
 
 
 def _fetched() -> Path:
-    """The folder of the pinned jars; named after the pom, so that a new pin is fetched again."""
+    """The folder of the pinned jars. Its name is a digest of `pom.xml`, so that other versions get another folder."""
     name = f"kafka-{hashlib.sha256(POM.read_bytes()).hexdigest()[:16]}"
     target = _cache() / name
     if target.is_dir():
@@ -82,7 +82,7 @@ def _fetched() -> Path:
     if maven is None:
         raise StackError(
             "Kafka's jars are fetched with Maven, and there is no mvn on the PATH: install it (Debian: apt install "
-            f"maven), or unpack Apache Kafka 4 and name its folder with --kafka-home or KAFKA_HOME. {_STAY}"
+            f"maven), or unpack Apache Kafka 4 and name its folder with --kafka-home or KAFKA_HOME. {_OR_IN_MEMORY}"
         )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def _fetched() -> Path:
 def _fetch(maven: str, target: Path) -> None:
     draft = target.with_suffix(".draft")
     shutil.rmtree(draft, ignore_errors=True)
-    # A copy: Maven wants to write beside the pom, which may be read-only.
+    # Maven gets a copy, because it writes files beside the pom, and the pom's own folder may be read-only.
     project = target.with_suffix(".pom.xml")
     shutil.copyfile(POM, project)
     argv = [maven, "--batch-mode", "--quiet", "--file", str(project), "dependency:copy-dependencies"]
@@ -118,6 +118,6 @@ def _fetch(maven: str, target: Path) -> None:
         raise StackError(
             f"Maven could not fetch Kafka: {lines[0][:500] if lines else f'exit code {done.returncode}'} "
             "If this machine is offline, unpack Apache Kafka 4 and name its folder with --kafka-home or KAFKA_HOME. "
-            f"{_STAY}"
+            f"{_OR_IN_MEMORY}"
         )
     draft.rename(target)

@@ -21,7 +21,7 @@ _OVERHEAD_BYTES = 1_048_576
 
 
 class _Node(BaseModel):
-    """What a data folder's Kafka keeps for life: clients and the controller find it at the same ports."""
+    """What the Kafka of a data folder keeps through all starts: its id, and the ports at which clients find it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -31,7 +31,7 @@ class _Node(BaseModel):
 
 
 def prepare(folder: Path, kafka: Kafka, max_message_bytes: int) -> str:
-    """Make `folder` ready for a start, formatting it before the first one; the broker's `host:port`.
+    """Make `folder` ready for a start, and format it before the first one. Returns the broker's `host:port`.
 
     Raises:
         StackError: a port is taken, the folder is damaged, or Kafka refuses to format it.
@@ -75,7 +75,7 @@ def _node(folder: Path) -> _Node:
     except FileNotFoundError:
         broker, controller = free_ports(2)
         identifier = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        # A leading dash would read as an option of the format command.
+        # The format command would read a leading dash as an option.
         node = _Node(cluster_id="M" + identifier[1:], broker_port=broker, controller_port=controller)
         file.write_text(node.model_dump_json(indent=1), encoding="utf-8")
         return node
@@ -89,7 +89,7 @@ def _java(kafka: Kafka, heap: str) -> tuple[str, ...]:
         f"-Xms{heap}",
         f"-Xmx{heap}",
         "-XX:+UseSerialGC",
-        # Ready sooner, which counts after a kill; the hot paths of one small node need no more.
+        # Only the quick compiler: the node is ready sooner, which counts after a kill, and a small one needs no other.
         "-XX:TieredStopAtLevel=1",
         "-XX:+ExitOnOutOfMemoryError",
         f"-Dlog4j2.configurationFile={_LOG4J}",
@@ -119,7 +119,7 @@ def _properties(folder: Path, node: _Node, max_message_bytes: int) -> str:
         "controller.listener.names": "CONTROLLER",
         "controller.quorum.voters": f"{_CONTROLLER_ID}@{LOOPBACK}:{node.controller_port}",
         "log.dirs": folder / "log",
-        # After a kill the controller waits for the lease of the broker's earlier life to end (9 s by default).
+        # After a kill the controller waits until the session of the killed broker has expired (9 s by default).
         "broker.session.timeout.ms": 2_000,
         "broker.heartbeat.interval.ms": 500,
         "auto.create.topics.enable": "false",
@@ -133,7 +133,7 @@ def _properties(folder: Path, node: _Node, max_message_bytes: int) -> str:
         "group.min.session.timeout.ms": 1_000,
         "message.max.bytes": largest,
         "replica.fetch.max.bytes": largest,
-        # Each partition preallocates its indexes in every segment: 10 MB is meant for busier brokers.
+        # Each segment of a partition allocates its indexes at once. The default of 10 MB is for busier brokers.
         "log.index.size.max.bytes": 1_048_576,
         "log.segment.bytes": 134_217_728,
     }

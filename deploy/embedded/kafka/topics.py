@@ -1,4 +1,4 @@
-"""The pipeline's topics on a broker that keeps them: asked for by name, with partitions and retention."""
+"""The pipeline's topics with their partitions and retention, and how they are created on a Kafka broker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from config.connections import kafka_client
 from config.settings import RAW_TOPIC, UNLISTED_EXCHANGE, Settings
 from deploy.embedded.layout import PARTITIONS, StackError
 
-# As deploy/compose/redpanda/create-topics.sh: how long and how much is kept of each kind of topic.
+# How long and how much is kept of each kind of topic: as in deploy/compose/redpanda/create-topics.sh.
 _HOUR_MS = 3_600_000
 _GIB = 2**30
 _TIMEOUT_S = 30.0
@@ -27,7 +27,7 @@ def answers(client: Mapping[str, object]) -> bool:
 
 
 def wanted(settings: Settings, replicas: int = 1) -> list[NewTopic]:
-    """Every topic of the pipeline; -1 replicas are as many as the broker gives a topic by default."""
+    """Every topic of the pipeline. `replicas` -1 stands for the broker's default."""
     return [
         *(_topic(settings, name, _raw_partitions(name), 48, _GIB, replicas) for name in settings.raw_topics),
         _topic(settings, settings.bronze_topic, PARTITIONS, 48, 2 * _GIB, replicas),
@@ -37,7 +37,7 @@ def wanted(settings: Settings, replicas: int = 1) -> list[NewTopic]:
 
 
 def create(settings: Settings, replicas: int = 1) -> None:
-    """Create what is missing, with replicas as `wanted`; topics that exist stay as they are.
+    """Create the topics that are missing, with `replicas` as in `wanted`. Topics that exist stay as they are.
 
     Raises:
         StackError: the broker refused.

@@ -105,7 +105,7 @@ def test_candles_are_badged_by_what_the_exchange_says(page: Any, service: Servic
     service.run("quality", "check", *span, code=1)
 
     page.goto(f"{service.url}/#/chart/binance/BTCUSDT/1m")
-    badge = page.get_by_role("group", name="Candles on the screen against the exchange's own")
+    badge = page.get_by_role("group", name="Candles on the screen, compared with the exchange's own")
     shown = badge.locator("span:visible")
     sync_api.expect(shown).to_have_text(["1 agrees with the exchange's own", "1 differs", "0 not checked"])
     sync_api.expect(page.locator("#quote")).to_contain_text("differs from the exchange's own")
@@ -212,7 +212,7 @@ def test_what_is_not_stored_has_no_pane_and_its_button_says_how_to_get_it(page: 
     linear = service.trades.filter(pl.col("exchange") == "bybit_linear", pl.col("symbol") == "BTCUSDT")
     day = f"{linear['timestamp'].min():%F}"
     page.goto(f"{service.url}/#/chart/bybit_linear/BTCUSDT/1m")
-    quote, note, canvas = page.locator("#quote"), page.locator("#under-state"), page.locator("#canvas")
+    quote, note, canvas = page.locator("#quote"), page.locator("#panes-state"), page.locator("#canvas")
     sync_api.expect(quote).to_contain_text("trades")
     sync_api.expect(note).to_be_empty()
     funding = page.get_by_role("button", name="Funding", exact=True)

@@ -11,15 +11,19 @@ from deploy.embedded.clickhouse.errors import engine_error
 
 # chDB refuses a statement that it cannot stream with this code, before it runs anything.
 STREAM_REFUSED = 36
-# It takes a parameter that is not UTF-8 for an argument of another type.
+# A statement or parameter that is not UTF-8 leads to a UnicodeError or a TypeError.
 _FAILURES = (RuntimeError, UnicodeError, TypeError)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a query has read and still has to, what it has written, and for how long it has run, ns.
+    """The progress of a query.
 
-    What views of a table write counts as written, too.
+    Attributes:
+        rows, bytes: what it has read.
+        total_rows, total_bytes: what it reads in all, as far as the engine knows.
+        written_rows, written_bytes: what it and the views of its table have written.
+        elapsed_ns: how long it has run.
     """
 
     rows: int = 0
@@ -31,7 +35,7 @@ class Progress:
     elapsed_ns: int = 0
 
     def since(self, before: Progress) -> Progress:
-        """What was added."""
+        """The progress made after `before`."""
         return Progress(
             max(self.rows - before.rows, 0),
             max(self.bytes - before.bytes, 0),
@@ -59,12 +63,12 @@ class Connection:
             raise engine_error(error) from error
 
     def follow(self, listener: Callable[[Progress], None] | None) -> None:
-        """Have a listener told how far each query is, in the thread that runs it; None: no longer."""
+        """Call a listener with the progress of each query, in the thread that runs the query. None ends this."""
         if listener is None:
             self._chdb.set_progress_callback(None)
             return
 
-        def told(counts: Mapping[str, int]) -> None:
+        def on_progress(counts: Mapping[str, int]) -> None:
             listener(
                 Progress(
                     counts["read_rows"],
@@ -77,7 +81,7 @@ class Connection:
                 )
             )
 
-        self._chdb.set_progress_callback(told)
+        self._chdb.set_progress_callback(on_progress)
 
     def query(self, sql: str, output_format: str = "TSV", params: Mapping[str, str] | None = None) -> bytes:
         """Run a statement and return its whole result.
@@ -95,7 +99,7 @@ class Connection:
         """Run a statement and yield its result as Native blocks. Closing the iterator cancels the statement.
 
         Raises:
-            EngineError: the engine refused or failed; code STREAM_REFUSED where it cannot stream this statement.
+            EngineError: the engine refused or failed. The code is STREAM_REFUSED if it cannot stream this statement.
         """
         try:
             stream: Any = self._chdb.send_query(_bytes(sql), "Native", params=dict(params or {}))
@@ -129,5 +133,5 @@ class Connection:
 
 
 def _bytes(sql: str) -> bytes:
-    """A statement as its client sent it: bytes that are not UTF-8 are surrogates in the text."""
+    """The bytes of a statement as its client sent them. In the text, bytes that are not UTF-8 are surrogates."""
     return sql.encode("utf-8", "surrogateescape")

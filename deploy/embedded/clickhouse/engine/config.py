@@ -50,13 +50,13 @@ def write(
         limits: the node's limits.
         analyst_tables: the tables that the analyst may read, each `database.table`, or `prefix*.*` for all tables of
             the databases whose names begin so.
-        listed_tables: which of them SHOW TABLES lists, each `database.table`; of a database that is not among them it
-            lists all.
+        listed_tables: which of them SHOW TABLES lists, each `database.table`. If it names none of a database, all of
+            them are listed.
         sinks: the address to which Kafka sinks post their inserts.
 
     Raises:
         OSError: a file cannot be written.
-        NodeStartError: an analyst table or a listed one is not of the form `database.table`.
+        NodeStartError: an analyst table is not of these forms, or a listed one is no analyst table.
     """
     if wrong := [table for table in analyst_tables if not _TABLE.fullmatch(table)]:
         raise NodeStartError(

@@ -89,7 +89,7 @@ class Engine:
         os.environ["TZ"] = "UTC"
         time.tzset()
         try:
-            # By descriptor: chDB does not find a path with a blank in it, and would run without the configuration.
+            # A descriptor's path has no blank. With a blank in the path, chDB would run without the configuration.
             descriptor = os.open(config, os.O_RDONLY | os.O_CLOEXEC)
             engine = cls(path, f"{path}?config-file=/proc/self/fd/{descriptor}", lock)
             engine.check_roles()
@@ -102,7 +102,7 @@ class Engine:
         """Check that the engine has read the configuration. Without it every client could do everything.
 
         Raises:
-            EngineError: it has not.
+            EngineError: the engine does not know the roles of the configuration.
         """
         self._run("SET ROLE operator, reader, publisher, analyst")
 
@@ -114,7 +114,7 @@ class Engine:
             role: whose rights the session has; None for the node's own.
 
         Raises:
-            EngineError: 81 where there is no such database.
+            EngineError: 81 if there is no such database.
         """
         session = EngineSession(Connection(self._connection_string), self._kill)
         try:
@@ -139,7 +139,7 @@ class Engine:
         self.share_views()
 
     def share_views(self) -> None:
-        """Make shared views read with the rights of their definer, also those created since the last call.
+        """Make the shared views read with the rights of their definer. Call it again after a view was created.
 
         Raises:
             EngineError: the engine failed.
@@ -147,7 +147,7 @@ class Engine:
         if not self._shared:
             return
         views = {uuid: f"{database}.{name}" for database, name, uuid in self._rows(_SHARED_VIEWS, self._shared)}
-        # To write down the statements of all shared views costs more than to create one.
+        # Only new views: asking for the statements of all shared views would cost more than creating a view.
         new = [view for uuid, view in views.items() if uuid not in self._with_definers_rights]
         for name in self._rows(_VIEWS_WITH_THE_READERS_RIGHTS, new):
             view = ".".join(quote_name(part) for part in name)
@@ -174,7 +174,7 @@ class Engine:
         return bool(self._run(f"KILL QUERY WHERE {query_ids.running(session_id)} ASYNC"))
 
     def _rows(self, sql: str, tables: Sequence[str]) -> list[list[str]]:
-        """The rows of a SELECT from `system.tables` about these tables, each `database.table`, which come first."""
+        """The rows about these tables (each `database.table`) of a SELECT whose first columns are database and name."""
         if not tables:
             return []
         databases, names = zip(*(table.split(".") for table in tables), strict=True)
@@ -184,7 +184,7 @@ class Engine:
 
     def _run(self, sql: str, params: Mapping[str, str] | None = None) -> str:
         with self._admin_lock:
-            # Names and running queries are bytes of any kind.
+            # Names and the text of queries need not be UTF-8.
             return self._admin.query(sql, params=params).decode("utf-8", "surrogateescape")
 
 

@@ -26,7 +26,7 @@ _COMPUTED = frozenset({"MATERIALIZED", "ALIAS"})
 class EngineSession:
     """One engine connection. It runs one query at a time; any thread may call `kill`.
 
-    It checks nothing: the `Policy` admits clients' statements first.
+    It checks nothing. The `Policy` has to admit clients' statements before.
     """
 
     def __init__(self, connection: Connection, kill: Callable[[str], bool]) -> None:
@@ -45,7 +45,7 @@ class EngineSession:
         self.close()
 
     def tag(self, query_id: str) -> dict[str, str]:
-        """The setting by which a query is found under its client's id; "" where the client gave none."""
+        """The setting that marks a query with the id that its client gave; none if `query_id` is ""."""
         return {SESSION_SETTING: query_ids.tag(self._id, query_id)} if query_id else {}
 
     @property
@@ -54,7 +54,7 @@ class EngineSession:
         return self._settings.own
 
     def follow(self, listener: Callable[[Progress], None] | None) -> None:
-        """Have a listener told how far each query is, in the thread that runs it; None: no longer."""
+        """Call a listener with the progress of each query, in the thread that runs the query. None ends this."""
         self._connection.follow(listener)
 
     def execute(
@@ -68,12 +68,13 @@ class EngineSession:
         self.query(sql, "Null", settings, params)
 
     def take_role(self, role: str) -> None:
-        """Run the next statements as this role of the engine. A role changes no setting, so none is read again.
+        """Run the next statements with the rights of this role of the engine.
 
         Raises:
-            EngineError: the user may not take it.
+            EngineError: there is no such role.
         """
         with self._lock:
+            # Not by `query`, which reads all settings again after a SET. A role changes none.
             self._connection.query(f"SET ROLE {quote_name(role)}")
 
     def query(
@@ -129,7 +130,7 @@ class EngineSession:
         settings: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
     ) -> Generator[bytes, None, None]:
-        """`stream` for a reading statement that is parsed already."""
+        """`stream` for a reading statement that has been parsed."""
         wanted = statement.output_format or output_format
         with self._lock, PipeReader() as pipe:
             self._settings.apply(settings)
@@ -172,7 +173,7 @@ class EngineSession:
         if statement.words[0] in {"SELECT", "WITH", "(", "FROM"}:
             described = f"DESCRIBE TABLE ({statement.sql}\n)"
             return [(name, kind) for name, kind, *_ in self._rows(described, settings, params)]
-        # SHOW, EXPLAIN and the like cannot be subqueries, but running them twice costs little.
+        # SHOW, EXPLAIN and others cannot be subqueries, but running them twice costs little.
         names_and_types = "JSONCompactStringsEachRowWithNamesAndTypes"
         head = self.query(statement.sql, names_and_types, settings, params).splitlines()[:2]
         return list(zip(*(orjson.loads(line) for line in head), strict=True))
@@ -207,7 +208,7 @@ class EngineSession:
     ) -> int:
         """Insert encoded rows in constant memory. Returns the number of rows written, those of views included.
 
-        Each block of `min_insert_block_size_rows` is atomic. If `chunks` raises, the block under way is not inserted.
+        Each block of `min_insert_block_size_rows` is atomic. If `chunks` raises, the current block is not inserted.
 
         Args:
             sql: `INSERT INTO t (columns)`, or one with a SELECT from `input(…)`; trailing VALUES or FORMAT is ignored.
@@ -233,7 +234,7 @@ class EngineSession:
         self.execute(f"DROP TEMPORARY TABLE IF EXISTS {quote_name(name)}")
 
     def kill(self) -> bool:
-        """Ask the engine to stop this session's query. Returns at once; False if no query runs (yet)."""
+        """Ask the engine to stop this session's query. Returns at once; False if no query runs now."""
         try:
             return self._kill(self._id)
         except EngineError:  # the query ended meanwhile
@@ -250,7 +251,7 @@ class EngineSession:
 
 
 def _reading(statement: Statement, path: str, input_format: str) -> str:
-    """An INSERT that reads its rows from a file. The engine inside a process ignores `input`: it is made that file."""
+    """The INSERT, made to read its rows from a file. chDB ignores `input(…)`, so `file(…)` replaces it."""
     if statement.input_call is None:
         return f"{statement.sql} FROM INFILE '{path}' {statement.suffix} FORMAT {input_format}"
     start, end = statement.input_call

@@ -11,9 +11,9 @@ from typing import Self, TypeVar
 
 _PIPE_BYTES = 1 << 20
 _KILL_INTERVAL_S = 0.02
-# Threads that call the engine. They are kept, because starting one takes as long as a small query. There are more of
-# them than there can be clients.
-_IN_ENGINE = ThreadPoolExecutor(max_workers=1024, thread_name_prefix="in-engine")
+# Threads that call the engine. They are kept, because starting one takes as long as a small query. There may be one for
+# each client of the native protocol.
+_ENGINE_THREADS = ThreadPoolExecutor(max_workers=1024, thread_name_prefix="in-engine")
 
 T = TypeVar("T")
 
@@ -45,12 +45,12 @@ class PipeReader:
 
         Args:
             write: opens `path`, writes, closes it.
-            kill: makes `write` return early. If the reader stops, it is called until `write` has returned.
+            kill: makes `write` return early. If the reader stops, `kill` is called until `write` has returned.
 
         Raises:
             Exception: whatever `write` raised, after the bytes it wrote.
         """
-        writer = _IN_ENGINE.submit(self._write, write)
+        writer = _ENGINE_THREADS.submit(self._write, write)
         try:
             while chunk := os.read(self._read_end, _PIPE_BYTES):
                 yield chunk
@@ -88,12 +88,12 @@ class PipeWriter:
         Args:
             read: opens `path` and reads it to its end, or fails.
             chunks: the bytes to write. If it raises, `read` is killed before it sees the end of the file.
-            kill: makes `read` fail; True once it is certain to fail.
+            kill: makes `read` fail. Returns True once `read` is certain to fail.
 
         Raises:
             Exception: whatever `read` or `chunks` raised.
         """
-        reader = _IN_ENGINE.submit(self._read, read)
+        reader = _ENGINE_THREADS.submit(self._read, read)
         try:
             self._feed(chunks)
         except BaseException:

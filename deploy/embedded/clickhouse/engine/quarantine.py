@@ -1,7 +1,7 @@
-"""Moves aside metadata of tables with which the engine does not open its store.
+"""Moves aside the metadata of tables that keep the engine from opening its store.
 
-`CREATE TABLE … ENGINE = Kafka` fails inside chDB, but leaves its metadata. At the next start chDB refuses the whole
-store because of it. The file is moved, not deleted: the table has no rows, and its statement stays readable.
+`CREATE TABLE … ENGINE = Kafka` fails inside chDB, but leaves a file of metadata. Because of it chDB refuses the whole
+store at the next start. The file is moved, not deleted, so the statement can still be read. The table has no rows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Settings of single queries on a connection that has only SET."""
+"""Gives a query settings of its own on a connection that has only SET."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class QuerySettings:
     """Keeps a connection's settings at the client's own SETs plus those of the current query."""
 
     def __init__(self, connection: Connection, settings: Mapping[str, str]) -> None:
-        """Set what the connection begins with; the names are our own."""
+        """Set the settings with which the connection begins. Their names come from this program and are not checked."""
         self._connection = connection
         self._applied: dict[str, str] = {}
         self._own: dict[str, str] = dict(settings)

@@ -1,9 +1,9 @@
 """Makes the engine forget insert tokens whose rows it does not have.
 
-ClickHouse notes a token in the table's deduplication log, then gives the part its name (MergeTreeSink). A node that is
-killed in between knows the token of rows that are nowhere: it would ignore the repeated insert, and the rows would be
-lost. Both happen under one lock, so such a part has a higher block number than every part that has its name. A
-replicated table does both at once, in Keeper.
+ClickHouse writes the token of an insert to the table's deduplication log, then renames the new part from its temporary
+name (MergeTreeSink). If the node is killed in between, the engine knows the token and does not have the rows. It would
+ignore the repeated insert, and the rows would be lost. One lock covers both steps, so the block number of such a part
+is higher than that of every renamed part. A replicated table does both steps at once, in Keeper.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from deploy.embedded.clickhouse.errors import BAD_SIZE_OF_DATA, NOT_IMPLEMENTED,
 from deploy.embedded.clickhouse.native_format.compression import FRAME_HEAD_BYTES, decode_frame, frame_length
 from deploy.embedded.clickhouse.sql.statements import MAX_STATEMENT
 
-# The statement before the rows of an INSERT has to fit in here. The rows stream.
+# The statement before the rows of an INSERT may be this long. The rows themselves stream.
 HEAD_BYTES = 1 << 18
-# Largest statement that is not an INSERT: a character takes up to four bytes.
+# The longest statement that is not an INSERT. A character takes up to four bytes.
 TEXT_BYTES = 4 * MAX_STATEMENT
 _PART_BYTES = 1 << 20
 _CANNOT_DECOMPRESS = 271
@@ -140,8 +140,8 @@ class Body:
         """Prepare to read.
 
         Args:
-            request: whose body to read.
-            is_in_frames: it is in ClickHouse's own compressed frames (`decompress=1`).
+            request: the request.
+            is_in_frames: the body is in ClickHouse's own compressed frames (`decompress=1`).
 
         Raises:
             EngineError: 48 for an unknown Content-Encoding, or one together with frames.
@@ -210,14 +210,14 @@ class Body:
             self.is_complete = self._has_arrived
             return data
         try:
-            # One step only: it holds up the event loop, and the next may be as large.
+            # One step at a time, because a step blocks the event loop.
             found = decoder.step(data, HEAD_BYTES)
         except (zlib.error, zstd.ZstdError, RuntimeError, EOFError) as error:
             raise _undecodable(error) from error
         self.is_complete = self._has_arrived and decoder.wants_data
         self._length += len(data)
         if self.is_complete and self._length and not decoder.is_whole:
-            # What was cut off in the middle must not be taken for fewer rows.
+            # A body that was cut off is an error. Otherwise an INSERT would have fewer rows.
             raise _undecodable(EOFError("it ends in the middle of compressed data"))
         return found
 

@@ -1,4 +1,4 @@
-"""Parameters in the URL and in a form, and the tables that a client sends along with its query as files of a form.
+"""Reads the parameters of a URL or a form, and external tables, which a client sends as files of a form.
 
 Names of a table's parameters: https://clickhouse.com/docs/engines/table-engines/special/external-data.
 """
@@ -35,7 +35,7 @@ class ExternalTable:
     """A table for one query.
 
     Attributes:
-        name: how the query calls it.
+        name: its name in the query.
         structure: its columns, `a UInt8, b String`.
         input_format: the format of its rows.
         rows: the file.
@@ -48,11 +48,12 @@ class ExternalTable:
 
 
 async def read_form(request: web.Request) -> tuple[Parameters, list[ExternalTable]]:
-    """The request's parameters with the text fields of a form, in which long ones travel; and its files: tables.
+    """Read a form. Returns the request's parameters and its external tables.
+
+    Text fields are parameters, as those in the URL are: a form has room for long ones. Files are external tables.
 
     Raises:
-        EngineError: 12 for a form that is too large, 36 for one that cannot be read, 36 and 73 for a table that cannot
-            be.
+        EngineError: 12 for a form that is too large, 36 for one that cannot be read, 36 or 73 as in `take_tables`.
     """
     try:
         fields, files = await _read_parts(request)
@@ -70,7 +71,8 @@ async def _read_parts(request: web.Request) -> tuple[dict[str, str], dict[str, b
     left = _FORM_BYTES
     async for part in await request.multipart():
         if not isinstance(part, BodyPartReader) or part.name is None:
-            raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", "A form in a form, or a field without a name")
+            reason = "A form inside a form, or a field without a name, is not supported"
+            raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", reason)
         content = bytearray()
         left -= len(part.name)
         if left < 0 or len(fields) + len(files) >= _MOST_FIELDS:
@@ -88,21 +90,22 @@ async def _read_parts(request: web.Request) -> tuple[dict[str, str], dict[str, b
 
 
 def _too_large() -> EngineError:
-    reason = f"A form of more than {_FORM_BYTES} bytes or {_MOST_FIELDS} fields"
+    reason = f"The form has more than {_FORM_BYTES} bytes or {_MOST_FIELDS} fields"
     return refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", reason)
 
 
 def url_parameters(request: web.Request) -> dict[str, str]:
-    """What follows the question mark; bytes that are not UTF-8 survive as surrogates."""
+    """The parameters in the URL. Bytes that are not UTF-8 become surrogates."""
     pairs = parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True, errors="surrogateescape")
     return dict(pairs)
 
 
 def take_tables(files: Mapping[str, bytes], parameters: dict[str, str]) -> list[ExternalTable]:
-    """The tables of a form; what describes them is taken out of the parameters.
+    """The tables of a form. The parameters that describe them are removed from `parameters`.
 
     Raises:
-        EngineError: 36 for a file without structure or types, 73 for a format that is no name.
+        EngineError: 36 for a file without structure or types, 73 for a format whose name has other characters than
+            letters, digits and _.
     """
     found = []
     for name, rows in files.items():
@@ -119,7 +122,7 @@ def take_tables(files: Mapping[str, bytes], parameters: dict[str, str]) -> list[
 
 
 def _numbered(types: str) -> str:
-    """`_1 UInt8, _2 Map(String, UInt8)` of `UInt8,Map(String, UInt8)`."""
+    """Name the columns of a list of types: `UInt8,Map(String, UInt8)` becomes `_1 UInt8, _2 Map(String, UInt8)`."""
     parts, depth, start = [], 0, 0
     for token in scan(types):
         depth += (token.text == "(") - (token.text == ")")

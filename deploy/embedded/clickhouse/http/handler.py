@@ -35,7 +35,8 @@ T = TypeVar("T")
 _PART_BYTES = 1 << 18
 _KILL_INTERVAL_S = 0.05
 _TEXT = "text/plain; charset=utf-8"
-_let_in: WeakKeyDictionary[asyncio.Transport, tuple[str, str]] = WeakKeyDictionary()
+# By connection: the account with which it has logged in.
+_logged_in: WeakKeyDictionary[asyncio.Transport, tuple[str, str]] = WeakKeyDictionary()
 
 
 class Handler:
@@ -45,6 +46,7 @@ class Handler:
         self._access = access
         self._sessions = sessions
         self._workers = workers
+        # Tasks that end the queries of clients that have left.
         self._endings: set[asyncio.Task[None]] = set()
 
     async def finish(self) -> None:
@@ -72,7 +74,7 @@ class Handler:
 
 
 async def login(access: Access, request: web.Request, parameters: Parameters) -> Role:
-    """Check a client's password. A connection that has logged in before does not wait, whatever others try.
+    """Check a client's password. A connection that has logged in before does not wait for others' failures.
 
     Raises:
         EngineError: 516 for an unknown user or a wrong password.
@@ -80,11 +82,11 @@ async def login(access: Access, request: web.Request, parameters: Parameters) ->
     peer = request.remote or ""
     account = (parameters.user, parameters.password)
     transport = request.transport
-    if transport is None or _let_in.get(transport) != account:
+    if transport is None or _logged_in.get(transport) != account:
         await asyncio.sleep(access.delay(peer))
     role = access.check(*account, peer)
     if transport is not None:
-        _let_in[transport] = account
+        _logged_in[transport] = account
     return role
 
 
@@ -151,7 +153,7 @@ class HttpExchange:
         try:
             return await self._in_worker(lambda: self._framed(next(parts)))
         except EngineError as error:
-            # The status has gone out: the text at the end and a broken transfer tell the client.
+            # The status is already sent. The client learns of the error by the text and by the broken transfer.
             text = f"\n{error.text}\n".encode("utf-8", "surrogateescape")
             await response.write(self._framed((text, True))[0])
             if request.transport is not None:
@@ -159,14 +161,14 @@ class HttpExchange:
             raise ConnectionResetError(error.text) from error
 
     def _framed(self, part: tuple[bytes, bool]) -> tuple[bytes, bool]:
-        """A piece of the answer, in compressed frames if the client asks for them."""
+        """A piece of the answer, in compressed frames if the client asked for them."""
         data, is_last = part
         return (b"".join(encode_frames(data)), is_last) if self._parameters.wants_frames else part
 
     def _parts(self, head: bytes, body: Body, *, may_change: bool) -> Generator[tuple[bytes, bool], None, None]:
-        """Pieces of the result, each with whether it is the last. Runs in a worker thread: parsing takes time, too."""
+        """Pieces of the result, each with whether it is the last. Runs in a worker thread, as parsing takes time."""
         held: list[bytes] = []
-        with self._sessions.lend(self._role, *self._lending) as session:
+        with self._sessions.lend(self._role, *self._wanted_session) as session:
             self._session = session
             try:
                 with closing(self._result(session, head, body, may_change=may_change)) as result:
@@ -182,7 +184,7 @@ class HttpExchange:
         yield b"".join(held), True
 
     def _result(self, session: Session, head: bytes, body: Body, *, may_change: bool) -> Generator[bytes, None, None]:
-        """Run the statement; its result."""
+        """Run the statement and yield its result."""
         statement, data = self._read(session, head, body)
         for table in self._tables:
             session.add_external_table(
@@ -202,7 +204,7 @@ class HttpExchange:
             yield from self._document(session, request, wanted)
 
     def _document(self, session: Session, request: Request, output_format: str) -> Generator[bytes, None, None]:
-        """The result of a reading statement in its format; Native as a client of a protocol revision reads it."""
+        """The result of a reading statement in its format. Native blocks fit the client's protocol revision."""
         revision = self._parameters.revision
         if output_format != "Native" or not revision:
             yield from session.rows(request, output_format)
@@ -251,7 +253,8 @@ class HttpExchange:
         return self._parameters.settings | session.tag(given)
 
     @property
-    def _lending(self) -> tuple[str, str, float]:
+    def _wanted_session(self) -> tuple[str, str, float]:
+        """Database, session id and timeout (s), as `Sessions.lend` takes them."""
         return self._parameters.database, self._parameters.session_id, self._parameters.session_timeout_s
 
     async def _in_worker(self, work: Callable[[], T]) -> T:
@@ -260,7 +263,7 @@ class HttpExchange:
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
-            # A task of its own: a handler may be cancelled more than once.
+            # This is a task of its own, because a handler may be cancelled more than once.
             ending = asyncio.create_task(self._end(running))
             self._endings.add(ending)
             ending.add_done_callback(self._endings.discard)
@@ -272,7 +275,7 @@ class HttpExchange:
             if self._session is not None:
                 await asyncio.to_thread(self._session.kill)
             await asyncio.wait([running], timeout=_KILL_INTERVAL_S)
-        with suppress(EngineError, ClientError, ConnectionError, asyncio.CancelledError):  # nobody is left to be told
+        with suppress(EngineError, ClientError, ConnectionError, asyncio.CancelledError):  # the client has left
             running.result()
 
 

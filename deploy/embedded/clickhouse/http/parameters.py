@@ -53,8 +53,8 @@ class Parameters:
 
     Attributes:
         is_compressed: the body is in ClickHouse's own compressed frames.
-        wants_frames: the answer has to be.
-        revision: the protocol revision that blocks in the format Native have to be of; 0 for a file's.
+        wants_frames: the answer has to be in such frames.
+        revision: the protocol revision of Native blocks in the answer; 0 for blocks as in a file.
     """
 
     user: str
@@ -77,7 +77,8 @@ def read_parameters(query: Mapping[str, str], headers: Mapping[str, str]) -> Par
     """Read parameters from the URL and the headers.
 
     Raises:
-        EngineError: 12 for too many, 73 for a default format that is no name.
+        EngineError: 12 for too many parameters, 73 for a default format whose name has other characters than letters,
+            digits and _.
     """
     if len(query) > _MOST_PARAMETERS:
         raise refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", f"More than {_MOST_PARAMETERS} parameters in one request")

@@ -41,7 +41,7 @@ class HttpServer:
     ) -> None:
         """Args:
         kafka_status: the state of the Kafka tables; None for a node without them.
-        kafka_fault: why the node has to be started again; "" while it works. `/ping` answers 503 with it.
+        kafka_fault: gives the reason why the node has to be started again, with which `/ping` answers 503; "" if none.
         """
         self._access = access
         self._kafka_status, self._kafka_fault = kafka_status, kafka_fault
@@ -73,7 +73,7 @@ class HttpServer:
             shutdown_timeout=grace_s,
             max_line_size=_MAX_URL_BYTES,
             read_bufsize=_READ_BYTES,
-            # `Body` decodes in steps; aiohttp would decode all that has arrived in one.
+            # `Body` decodes in steps. aiohttp would decode all that has arrived at once.
             auto_decompress=False,
         )
         await self._runner.setup()

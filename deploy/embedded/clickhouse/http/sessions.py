@@ -39,9 +39,9 @@ class Sessions:
         """Lend a session for one request.
 
         Args:
-            role: whose it is; nobody gets another's.
-            database: the current database of this request, "" for the default one, or a named session's own.
-            session_id: name of a session that keeps its state between requests, "" for none.
+            role: whose session it is. A role never gets the session of another one.
+            database: the current database of this request; "" for the default, or for that of the named session.
+            session_id: name of a session that keeps its state between requests; "" for none.
             timeout_s: how long a named session lives on after this request.
 
         Raises:

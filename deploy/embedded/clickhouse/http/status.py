@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# After `exceptionCodeToHTTPStatus` of ClickHouse's src/Server/HTTP.
+# Source: `exceptionCodeToHTTPStatus` in ClickHouse's src/Server/HTTP.
 _STATUS = {
     **dict.fromkeys((192, 193, 481, 497, 516), 403),
     **dict.fromkeys((6, 12, 26, 27, 36, 38, 40, 41, 43, 44, 53, 62, 69, 70, 72, 89, 117, 271, 427, 456, 457), 400),

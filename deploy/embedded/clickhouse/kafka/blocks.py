@@ -25,7 +25,7 @@ class Block:
         data: the rows as an Arrow stream; empty if no message has a row.
         rows: number of rows. As with the engine's RawBLOB, an empty message and a tombstone have none.
         messages: number of messages by partition.
-        bounds: by partition, the first offset and the next offset after the block. The latter is committed.
+        bounds: by partition, the first offset, and the offset after the last one, which is committed.
         token: a digest of offsets and Kafka times by partition. The same messages always have the same token.
     """
 

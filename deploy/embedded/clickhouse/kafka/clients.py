@@ -25,7 +25,7 @@ def consumer_config(
         settings: the table's `kafka_…` settings.
         brokers: used instead of `kafka_broker_list`.
         flush_ms: how long a message may wait for others, ms.
-        instance: the name of this member in its group. After a restart the same name takes its place over at once.
+        instance: the name of this member in its group. After a restart, a member of this name takes its place at once.
     """
     return {
         **_common(settings, brokers),
@@ -36,8 +36,8 @@ def consumer_config(
         "enable.auto.offset.store": False,
         "allow.auto.create.topics": True,
         "topic.metadata.refresh.interval.ms": 2_000,
-        # The in-memory broker answers an empty fetch only after this time, even if a message comes earlier. Shorter
-        # fetches are most of the CPU time of an idle stack.
+        # The in-memory broker answers an empty fetch only after this time, even if a message comes earlier. If it is
+        # shorter, an idle stack spends most of its CPU on fetches.
         "fetch.wait.max.ms": min(max(_LEAST_WAIT_MS, flush_ms // 2), _LONGEST_WAIT_MS),
         "fetch.queue.backoff.ms": 5,
         "fetch.error.backoff.ms": 50,

@@ -10,13 +10,13 @@ from deploy.embedded.clickhouse.kafka.blocks import Block
 from deploy.embedded.clickhouse.kafka.definition import VIRTUAL_COLUMNS
 
 _SETTINGS = {
-    # A limit would stall the stream for ever at a block of many days.
+    # With a limit, a block of many days would be refused for ever, and the stream would stop at it.
     "max_partitions_per_insert_block": "0",
     "insert_allow_materialized_columns": "1",
-    # One thread does not split the block: views get it as it was consumed.
+    # With one thread the block is not split: views get it as it was consumed.
     "max_threads": "1",
     "max_insert_threads": "1",
-    # Optimisations that do nothing for the views in ddl/, but take planning time for each view with every block.
+    # These optimisations do nothing for the views in ddl/, but take time for each view and block.
     **dict.fromkeys(
         (
             "query_plan_enable_optimizations",

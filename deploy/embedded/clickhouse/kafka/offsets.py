@@ -47,15 +47,20 @@ class Offsets:
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
         self._epoch = 0
+        # The epoch from which a partition is assigned without a break; of partitions that were revoked, in `_left`.
         self._epochs: dict[Partition, int] = {}
         self._left: dict[Partition, int] = {}
+        # The offset after the last message that is in a block.
         self._taken: dict[Partition, int] = {}
         self._committed: dict[Partition, int] = {}
+        # Blocks that are inserted and not committed yet, each with its epoch.
         self._inserted: deque[tuple[Mapping[Partition, Bounds], int]] = deque()
+        # Commits that the broker has not acknowledged; those of them that have to be sent, in `_due`.
         self._unanswered: dict[Partition, int] = {}
+        self._due: dict[Partition, int] = {}
+        # For `status`: the offset after the last inserted message, and the end of the partition.
         self._position: dict[Partition, int] = {}
         self._high: dict[Partition, int] = {}
-        self._due: dict[Partition, int] = {}
         self._commit_again = 0.0
 
     @property

@@ -79,7 +79,7 @@ class KafkaSink:
 
     @property
     def is_running(self) -> bool:
-        """True: an insert's own thread publishes it."""
+        """Always True. A sink has no thread that could end: the thread of an insert publishes its rows."""
         return True
 
     def publish(self, container: bytes) -> None:
@@ -185,7 +185,7 @@ class KafkaSink:
             raise
 
     def _working_producer(self) -> Producer:
-        """The producer. After an error that ends the old one, a new one."""
+        """The producer; a new one if an error has made the old one useless."""
         with self._lock:
             self._posts += 1
             if self._has_failed:

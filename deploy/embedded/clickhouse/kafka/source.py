@@ -71,7 +71,7 @@ class KafkaSource:
         self._session, self._gate, self._is_fed = session, gate, is_fed
         self._under_way = under_way
         self._repeat: dict[Partition, Bounds] = under_way.read()
-        self._repeat_until = math.inf  # until partitions are assigned; the group may first wait for an earlier node
+        self._repeat_until = math.inf  # no limit before partitions are assigned: the group may wait for a killed node
         self._counters = Counters()
         self._offsets = Offsets(self._counters)
         self._consumer = Consumer({**config, "on_commit": self._offsets.on_commit, "error_cb": self._on_error})
@@ -79,7 +79,7 @@ class KafkaSource:
         self._handed_over = 0.0
         self._blocks: queue.Queue[tuple[Block, int]] = queue.Queue(_BLOCKS_AHEAD)
         self._stopping = threading.Event()
-        self._read = threading.Event()
+        self._read = threading.Event()  # set when the last block has been handed over
         self._pause = threading.Event()  # never set; only its timeout is used
         name = ".".join(stand_in.name)
         self._inserting = threading.Thread(target=self._insert, name=f"insert {name}", daemon=True)
@@ -118,7 +118,8 @@ class KafkaSource:
         }
 
     def _consume(self) -> None:
-        # The client serialises its calls and can starve a waiting thread, so this thread makes all calls.
+        # The client runs one call at a time, and another thread might wait long for its turn. So this thread makes all
+        # calls.
         while not self._stopping.is_set() and not self._is_fed():
             self._stopping.wait(_IDLE_SECONDS)
         table = self.stand_in.table
@@ -210,8 +211,8 @@ class KafkaSource:
                     return
                 continue
             while not self._offsets.are_acknowledged:
-                # A block whose commit is still on the way is read again if the node is killed. It must come back as the
-                # same block: together with another one it would have a new token, which no table knows.
+                # If the node is killed before a block's commit has arrived, the block is read again. It has to be the
+                # same block: together with the next one it would have a new token, which no table knows.
                 if self._stopping.wait(_ANSWER_SECONDS):
                     return
             if not self._insert_until_done(made):
@@ -256,7 +257,7 @@ class KafkaSource:
             _, following = self._repeat.get(partition, (0, 0))
             if following and (committed.get(partition, -1) >= following or self._is_gone(consumer, one, following)):
                 del self._repeat[partition]
-        # Other partitions wait, so that few messages are held.
+        # All other partitions are paused meanwhile, so that few messages are held.
         waiting = [one for one in partitions if self._repeat and (one.topic, one.partition) not in self._repeat]
         consumer.pause(waiting)
         if not waiting:
@@ -272,7 +273,7 @@ class KafkaSource:
         return not low < following <= high
 
     def _broker_answers(self) -> bool:
-        """Whether the broker answers. If not, the wait for its messages starts again."""
+        """Whether the broker answers. If it does not, the time to wait for its messages starts again."""
         try:
             self._consumer.list_topics(timeout=_REQUEST_SECONDS)
         except KafkaException as error:

@@ -23,7 +23,7 @@ from deploy.embedded.clickhouse.kafka.source import KafkaSource
 from deploy.embedded.clickhouse.sql.tokens import scan
 from producers.kafka.flow_control import Pacer
 
-# Sessions of this node report changes of the catalog. This interval is a safety net.
+# The catalog is read again at this interval, even if no session of the node has reported a change.
 _REFRESH_SECONDS = 30.0
 _RETRY_SECONDS = 0.5
 _CHANGING = frozenset({"CREATE", "ALTER", "REPLACE", "UNDROP"})
@@ -117,9 +117,9 @@ class KafkaTables:
     def handle(self, sql: str, database: str, execute: Callable[[str], None]) -> bool:
         """Run a statement that creates a Kafka table, or drops or renames any table. False for other statements.
 
-        No block passes while it runs, so a view sees all of a block or nothing. A block that waits for its broker
-        is refused, and inserted again afterwards. The engine answers `SHOW CREATE TABLE` of a stand-in: it shows the
-        stand-in, with the original statement as its COMMENT.
+        No block passes while it runs, so a view sees all of a block or nothing. A block that waits for the broker is
+        refused, and inserted again afterwards. `SHOW CREATE TABLE` is left to the engine, which shows the stand-in with
+        the original statement as its COMMENT.
 
         Raises:
             EngineError: the node or the engine refused the statement.
@@ -141,7 +141,7 @@ class KafkaTables:
             self._changed.set()
 
     def fault(self) -> str:
-        """Which tables no longer read because a thread has ended, and what to do; "" while all work."""
+        """Which tables no longer read because a thread has ended, and what to do; "" if all work."""
         if not self._started or self._stopping.is_set():
             return ""
         ended = [worker for worker in list(self._workers.values()) if not worker.is_running]

@@ -37,10 +37,10 @@ _PACKETS = {
     Part.TOTALS: packets.ServerPacket.TOTALS,
     Part.EXTREMES: packets.ServerPacket.EXTREMES,
 }
-# A client says Hello as soon as it is connected; one that does not holds a thread and a socket.
+# How long a client may take to send Hello. Until then it holds a thread and a socket.
 LOGIN_S = 10.0
 _MOST_EXTERNAL_BLOCKS = 1_000
-_HTTP = frozenset(b"GPHOD")  # what its methods begin with
+_HTTP = frozenset(b"GPHOD")  # first letters of HTTP's methods
 _WRONG_PORT = (
     b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\n\r\n"
     b"This port speaks ClickHouse's native protocol. HTTP has a port of its own: `medallion status` prints it.\r\n"
@@ -75,7 +75,7 @@ class ClientConnection:
         self._source = ByteSource(SocketFeed(connection), limit=HELLO_BYTES)
         self._outgoing = Outgoing(connection)
         self._frames = self._source
-        self._has_failed = False  # the INSERT whose blocks are being received
+        self._has_failed = False  # whether the INSERT whose blocks are being received has failed
         self.is_busy = False
 
     def greet(self, open_session: Callable[[str, Role], Session]) -> Session | None:
@@ -125,7 +125,7 @@ class ClientConnection:
             self._source.discard_read()
             try:
                 if is_first and self._outgoing.revision >= packets.ADDENDUM:
-                    self._in_step(lambda: self._source.string(HELLO_BYTES))  # a quota key, with the first packet
+                    self._in_step(lambda: self._source.string(HELLO_BYTES))  # the quota key, ahead of the first packet
                 is_first = False
                 packet = self._in_step(self._source.varint)
                 self.is_busy = True
@@ -219,13 +219,14 @@ class ClientConnection:
         try:
             session.insert(request, blocks, "Native")
         except EngineError as error:
-            # A client that waits after each block is told at once; another one reads no answer before its last block.
+            # A client that waits after each block gets the error at once. Another client sends all blocks first, so
+            # they are read and discarded.
             outgoing.send(packets.exception(session.explained(error)))
             self._has_failed = True
             for _ in blocks:
                 pass
             return
-        outgoing.block_was_taken()  # the empty one at the end
+        outgoing.block_was_taken()  # the empty block at the end
         outgoing.send(packets.END_OF_STREAM)
 
     def _received_blocks(self) -> Iterator[bytes]:
@@ -246,7 +247,7 @@ class ClientConnection:
                 raise OutOfStepError(refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", reason))
             try:
                 for column in columns:
-                    parse_type(column.type_name)  # a block without rows has not shown that these are types
+                    parse_type(column.type_name)  # `skip_block` has not checked the types of a block without rows
                 session.add_external_block(name, [(column.name, column.type_name) for column in columns], block)
             except EngineError as error:
                 failure = failure or error
@@ -275,6 +276,7 @@ class ClientConnection:
 
     @staticmethod
     def _in_step(read: Callable[[], T]) -> T:
+        """Read a part of a packet. After an error, nobody knows where the next packet begins."""
         try:
             return read()
         except EngineError as error:
@@ -282,7 +284,7 @@ class ClientConnection:
 
 
 def _without_flags(source: ByteSource, start: int, columns: Sequence[Column]) -> bytes:
-    """What was read from `start`, as the engine reads it: without the byte after each column's type."""
+    """The bytes read from `start`, without the byte after each column's type: the engine does not read that byte."""
     parts = []
     with memoryview(source.buffer) as buffer:
         for column in columns:

@@ -1,4 +1,4 @@
-"""What the node sends to one client, at the client's revision and compressed as it asks."""
+"""Sends packets to one client, at the client's protocol revision, and compressed if the client asks for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PROGRESS_INTERVAL_S = 0.1
 
 
 class Outgoing:
-    """Sends packets. Only the connection's own thread may call it, but for `progress`.
+    """Sends packets. Only the connection's own thread may call it, except for `progress`.
 
     Attributes:
         revision: the client's protocol revision, or ours if that is older.
@@ -55,30 +55,30 @@ class Outgoing:
             self.send(packets.NO_PROFILE_EVENTS)
 
     def time_zone(self, name: str) -> None:
-        """Name the session's time zone; "" is the server's."""
+        """Tell the client the session's time zone. "" stands for the server's, which the client knows."""
         if name and self.revision >= packets.TIME_ZONE_UPDATES:
             self.send(packets.time_zone_update(name))
 
     def begin(self) -> None:
-        """A query begins: nothing of it is done."""
+        """Start the progress of a new query at 0."""
         self._told = self._known = Progress()
         self._began_at = self._told_at = time.monotonic()
 
     def tell_duration(self) -> None:
-        """Send what the client does not know yet of a query that has ended, then how long it took."""
+        """Send the last progress of a query that has ended, then how long it took."""
         self.tell_progress()
         self._known = replace(self._known, elapsed_ns=int((time.monotonic() - self._began_at) * 1e9))
         self.tell_progress()
 
     def progress(self, known: Progress) -> None:
-        """Note how far the query is, and tell the client now and then. From any thread; the engine calls it."""
+        """Note the progress of the query, and send it at intervals. The engine calls this, from any thread."""
         self._known = known
         if threading.get_ident() == self._owner and time.monotonic() - self._told_at >= _PROGRESS_INTERVAL_S:
-            with suppress(OSError):  # the client has left; whoever reads from it notices
+            with suppress(OSError):  # the client has left, which its connection's next read shows
                 self.tell_progress()
 
     def tell_progress(self) -> None:
-        """Send what was done since the client was told last."""
+        """Send the progress made after that which was sent last."""
         increment = self._known.since(self._told)
         if increment != Progress():
             self.send(packets.progress(increment, self.revision))

@@ -89,7 +89,7 @@ class NativeServer:
             except OSError as error:
                 if self._stopping.is_set():
                     return
-                _log.warning("a client was not accepted", error=str(error))  # most likely too many open files
+                _log.warning("a client was not accepted", error=str(error))  # probably too many open files
                 time.sleep(_PAUSE_S)
                 continue
             with self._lock:

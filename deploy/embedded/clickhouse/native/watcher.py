@@ -24,7 +24,7 @@ class Watch:
 
 
 class Watcher:
-    """Peeks at the sockets of running queries. Nobody else has to read them meanwhile."""
+    """Looks at the sockets of running queries without taking bytes from them. Nobody else may read them meanwhile."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

@@ -1,6 +1,7 @@
-"""Compressed frames: CityHash128 of the rest, method, compressed size (with the 9-byte head), plain size, data.
+"""Compressed frames of the native protocol.
 
-Format: https://clickhouse.com/docs/native-protocol/basics#compression, checked by clickhouse-driver's own reader.
+A frame has the CityHash128 of what follows, the method, the compressed size (with the 9-byte head), the plain size and
+the data. Format: https://clickhouse.com/docs/native-protocol/basics#compression. clickhouse-driver reads such frames.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def frame_length(head: bytes) -> int:
     """Length of a whole frame, bytes, from its first FRAME_HEAD_BYTES.
 
     Raises:
-        EngineError: 89 for an unknown method or an absurd size.
+        EngineError: 89 for an unknown method or an impossible size.
     """
     method, compressed, plain = _SIZES.unpack_from(head, CHECKSUM_BYTES)
     if method not in _DECODERS or not _SIZES.size <= compressed <= _MAX_FRAME_BYTES or plain > _MAX_FRAME_BYTES:
@@ -53,7 +54,7 @@ def decode_frame(frame: bytes) -> bytes:
     """The content of one frame.
 
     Raises:
-        EngineError: 40 where the checksum does not match, 271 where the content is not of the announced size.
+        EngineError: 40 if the checksum does not match, 271 if the content does not have the announced size.
     """
     if _checksum(frame[CHECKSUM_BYTES:]) != frame[:CHECKSUM_BYTES]:
         raise refusal(_CHECKSUM_DOESNT_MATCH, "CHECKSUM_DOESNT_MATCH", "Checksum doesn't match: corrupted data")

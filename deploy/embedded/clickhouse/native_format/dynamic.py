@@ -1,4 +1,4 @@
-"""Columns whose values have their own types: Variant, Dynamic, JSON. The types of a column precede its values.
+"""Columns whose values have types of their own: Variant, Dynamic, JSON. The types precede the values.
 
 Layouts: ClickHouse's SerializationVariant, SerializationDynamic and SerializationObject, versions 1 and 2.
 """
@@ -18,7 +18,7 @@ _NAME_BYTES = 1 << 16
 _BASIC = 0
 _DYNAMIC_V1, _DYNAMIC_V2 = 1, 2
 _JSON_V1, _JSON_AS_TEXT, _JSON_V2 = 0, 1, 2
-# Holds the values of the types that have no place of their own, each as bytes.
+# The variant that holds, as bytes, the values of all types without a variant of their own.
 _SHARED_VARIANT = "SharedVariant"
 _STRINGS = plain(ByteSource.skip_strings)
 _SHARED_PATHS = array(in_turn([_STRINGS, _STRINGS]))
@@ -27,7 +27,7 @@ LayoutOf = Callable[[str], Layout]
 
 
 def variant(layouts: Sequence[Layout]) -> Layout:
-    """A byte a row names its type; then the values of each type."""
+    """A byte for each row, which names its type; then the values of each type."""
 
     def prefix(source: ByteSource) -> Walk:
         if (mode := source.integer(8)) != _BASIC:
@@ -39,7 +39,9 @@ def variant(layouts: Sequence[Layout]) -> Layout:
             for number, values in enumerate(walks):
                 values(source, types.count(number))
             if sum(map(types.count, range(len(walks)))) + types.count(_NO_VALUE) != rows:
-                raise refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", "A value is of a type that its column has not")
+                raise refusal(
+                    BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", "A value is of a type that its column does not have"
+                )
 
         return walk
 
@@ -47,7 +49,7 @@ def variant(layouts: Sequence[Layout]) -> Layout:
 
 
 def dynamic(layout_of: LayoutOf) -> Layout:
-    """A Variant of the types that are listed ahead of it, in the order of their names."""
+    """A list of types, then a Variant of them in the order of their names."""
 
     def prefix(source: ByteSource) -> Walk:
         version = source.integer(8)
@@ -56,14 +58,14 @@ def dynamic(layout_of: LayoutOf) -> Layout:
         if version == _DYNAMIC_V1:
             source.varint()  # how many types it may have
         names = _names(source, MOST_VARIANTS - 1)
-        places = {name: layout_of(name) for name in names} | {_SHARED_VARIANT: _STRINGS}
-        return variant([places[name] for name in sorted(places)])(source)
+        layouts = {name: layout_of(name) for name in names} | {_SHARED_VARIANT: _STRINGS}
+        return variant([layouts[name] for name in sorted(layouts)])(source)
 
     return prefix
 
 
 def json(typed: Sequence[Layout], layout_of: LayoutOf) -> Layout:
-    """The paths of a declared type, the paths that are listed ahead as Dynamic, and the rest as texts.
+    """A list of paths; then the declared paths, the listed paths as Dynamic, and all other paths with values as texts.
 
     Args:
         typed: layouts of the declared paths, in the order of their names.

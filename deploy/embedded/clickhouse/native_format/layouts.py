@@ -1,6 +1,6 @@
-"""How columns lie in a Native block: just enough to find where they end.
+"""How the values of a column are laid out in a Native block, as far as needed to find where they end.
 
-Layouts: ClickHouse's `src/DataTypes/Serializations`.
+Source of the layouts: ClickHouse's `src/DataTypes/Serializations`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from deploy.embedded.clickhouse.native_format.types import bad_type
 _HAS_ADDITIONAL_KEYS = 1 << 9
 _WIDEST_INDEX = 3  # 2^3 bytes
 
-# Reads the values of so many rows.
+# Reads past the values of a number of rows.
 Walk = Callable[[ByteSource, int], None]
-# Reads a column's prefix, which stands once ahead of all values of its outermost column; gives how these lie.
+# Reads past the prefix of a column, and returns the function for its values. All prefixes of an outermost column come
+# before its first value.
 Layout = Callable[[ByteSource], Walk]
 
 
 def plain(walk: Walk) -> Layout:
-    """Values without a prefix, as most types have them."""
+    """Values without a prefix, as most types have."""
     return lambda _: walk
 
 
@@ -30,7 +31,7 @@ def fixed(width: int) -> Layout:
 
 
 def nullable(value: Layout) -> Layout:
-    """A byte a row, and a value also where there is none."""
+    """A byte for each row, then a value for each row, also for NULL."""
 
     def prefix(source: ByteSource) -> Walk:
         values = value(source)
@@ -45,7 +46,7 @@ def nullable(value: Layout) -> Layout:
 
 
 def array(element: Layout) -> Layout:
-    """Where each row's elements end, eight bytes each, then the elements of all rows."""
+    """For each row, eight bytes that say where its elements end; then the elements of all rows."""
 
     def prefix(source: ByteSource) -> Walk:
         elements = element(source)
@@ -61,7 +62,7 @@ def array(element: Layout) -> Layout:
 
 
 def in_turn(layouts: Sequence[Layout]) -> Layout:
-    """Columns of equally many rows, one after the other; all their prefixes stand first."""
+    """Columns of the same number of rows, one after the other. All their prefixes come first."""
 
     def prefix(source: ByteSource) -> Walk:
         walks = [layout(source) for layout in layouts]
@@ -76,7 +77,7 @@ def in_turn(layouts: Sequence[Layout]) -> Layout:
 
 
 def low_cardinality(key: Layout) -> Layout:
-    """Keys and an index of 1, 2, 4 or 8 bytes a row."""
+    """Keys, then an index of 1, 2, 4 or 8 bytes for each row."""
 
     def prefix(source: ByteSource) -> Walk:
         source.skip(8)

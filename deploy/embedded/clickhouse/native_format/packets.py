@@ -15,23 +15,20 @@ from deploy.embedded.clickhouse.errors import BAD_SIZE_OF_DATA, UNEXPECTED_PACKE
 from deploy.embedded.clickhouse.native_format.source import HELLO_BYTES, TEXT_BYTES, ByteSource
 from deploy.embedded.clickhouse.sql.tokens import unquote
 
-# The last revision before sparse columns (54465), which only the engine could take apart.
+# The last revision before sparse columns (54465), which only the engine can parse.
 REVISION = 54464
 OLDEST_REVISION = 54453
-# The first revisions with: the time zone in the type of a DateTime column; a byte that says how a column is serialised;
-# a packet after each block of an INSERT; an addendum to the client's Hello; parameters of a query; in the progress, how
-# long the query has run; in the server's Hello, rules for passwords and a nonce; in the progress, the bytes to read; a
-# packet that names the session's time zone.
-TIME_ZONES = 54337
-CUSTOM_SERIALIZATION = 54454
-PROFILE_EVENTS_IN_INSERT = 54456
-ADDENDUM = 54458
-PARAMETERS = 54459
-ELAPSED_IN_PROGRESS = 54460
-PASSWORD_RULES = 54461
-NONCE = 54462
-TOTAL_BYTES_IN_PROGRESS = 54463
-TIME_ZONE_UPDATES = 54464
+# The first revision with each of these:
+TIME_ZONES = 54337  # the time zone in the type of a DateTime column
+CUSTOM_SERIALIZATION = 54454  # a byte that says how a column is serialised
+PROFILE_EVENTS_IN_INSERT = 54456  # a packet after each block of an INSERT
+ADDENDUM = 54458  # an addendum to the client's Hello
+PARAMETERS = 54459  # parameters of a query
+ELAPSED_IN_PROGRESS = 54460  # how long the query has run, in the progress
+PASSWORD_RULES = 54461  # rules for passwords, in the server's Hello
+NONCE = 54462  # a nonce, in the server's Hello
+TOTAL_BYTES_IN_PROGRESS = 54463  # the bytes to read, in the progress
+TIME_ZONE_UPDATES = 54464  # a packet that names the session's time zone
 SERVER_NAME = "ClickHouse"
 # Block info: field 1 (is_overflows, 0), field 2 (bucket_num, -1), end.
 BLOCK_INFO = b"\x01\x00\x02\xff\xff\xff\xff\x00"
@@ -79,9 +76,11 @@ class Hello:
 
 @dataclass(frozen=True)
 class Query:
-    """A query; `settings` maps names to (value, is important: unknown ones must be refused).
+    """A query.
 
-    `params` are the values of `{name:Type}`, each in ClickHouse's escaped text form.
+    Attributes:
+        settings: name → (value, is important). An important setting that is unknown must be refused.
+        params: the values of `{name:Type}`, each in ClickHouse's escaped text form.
     """
 
     query_id: str
@@ -118,7 +117,7 @@ def read_query(source: ByteSource, revision: int) -> Query:
 
 
 def _read_settings(source: ByteSource, most: int = _NAME_BYTES) -> dict[str, tuple[str, bool]]:
-    """Settings or parameters: each at most `most` bytes, all of them no more than a statement may have."""
+    """Settings or parameters. Each value has at most `most` bytes, and all together as many as a statement may have."""
     settings: dict[str, tuple[str, bool]] = {}
     end = source.position + TEXT_BYTES
     while name := source.string(_NAME_BYTES):
@@ -130,7 +129,7 @@ def _read_settings(source: ByteSource, most: int = _NAME_BYTES) -> dict[str, tup
 
 
 def _param(value: str) -> str:
-    """A parameter's text: clients send it as a quoted string."""
+    """The text of a parameter, which clients send as a quoted string."""
     return unquote(value) if len(value) > 1 and value[0] == value[-1] == "'" else value
 
 
@@ -184,7 +183,7 @@ def string(text: str) -> bytes:
 
 
 def hello(version: str, revision: int) -> bytes:
-    """The server's Hello to a client of a revision; `version` is the engine's, `26.9.2.1`."""
+    """The server's Hello for a client's revision. `version` is the engine's, `26.9.2.1`."""
     major, minor, patch = (int(part) for part in version.split(".")[:3])
     numbers = varint(major) + varint(minor) + varint(REVISION)
     rules = varint(0) if revision >= PASSWORD_RULES else b""
@@ -194,7 +193,7 @@ def hello(version: str, revision: int) -> bytes:
 
 
 def progress(increment: Progress, revision: int) -> bytes:
-    """A Progress packet: what was done since the one before."""
+    """A Progress packet: the progress made after that of the packet before."""
     total_bytes = varint(increment.total_bytes) if revision >= TOTAL_BYTES_IN_PROGRESS else b""
     elapsed = varint(increment.elapsed_ns) if revision >= ELAPSED_IN_PROGRESS else b""
     read = varint(increment.rows) + varint(increment.bytes) + varint(increment.total_rows) + total_bytes
@@ -221,5 +220,5 @@ def exception(error: EngineError) -> bytes:
 
 PONG = varint(ServerPacket.PONG)
 END_OF_STREAM = varint(ServerPacket.END_OF_STREAM)
-# Profile events, of which there are none: a block without columns, never compressed.
+# A ProfileEvents packet without events: a block without columns, which is never compressed.
 NO_PROFILE_EVENTS = varint(ServerPacket.PROFILE_EVENTS) + string("") + BLOCK_INFO + varint(0) + varint(0)

@@ -1,6 +1,6 @@
-"""What the Native blocks of a result lack for a client of a protocol revision.
+"""Adds to the Native blocks of a result what the client's protocol revision expects.
 
-The engine formats blocks as for a file: without time zones in the types of DateTime columns, and without the byte that
+The engine writes blocks as in a file: without time zones in the types of DateTime columns, and without the byte that
 says how each column is serialised.
 """
 
@@ -17,7 +17,7 @@ from deploy.embedded.clickhouse.native_format.source import ByteSource, EmptyFee
 _BARE = "DateTime"
 _ORDINARY = b"\x00"  # no custom serialisation
 _HEAD_BYTES = 20  # two numbers
-# Values may look like heads of columns, and be made to.
+# Values may look like the head of a column, also on purpose. So the search for a column's end is limited.
 _MOST_TRIES = 1_000
 
 Described = Sequence[tuple[str, str]]
@@ -31,15 +31,15 @@ class ResultBlocks:
     """
 
     def __init__(self, first: bytes, describe: Callable[[], Described], revision: int) -> None:
-        """Learn the columns from the first block and, where that is not enough, from `describe`.
+        """Take the columns from the first block and, if that is not enough, from `describe`.
 
         Args:
             first: the result's first block.
-            describe: gives the columns with their full types; empty where it cannot.
+            describe: gives the columns with their full types; empty if it cannot.
             revision: the client's protocol revision.
 
         Raises:
-            EngineError: 48 where only the engine knows where a column ends, and the client has to be told.
+            EngineError: 48 if bytes have to be added between columns, and only the engine knows where a column ends.
         """
         self._has_flags = revision >= CUSTOM_SERIALIZATION
         self._described: Described = ()
@@ -64,10 +64,10 @@ class ResultBlocks:
         return header_block(self.columns, has_flags=self._has_flags)
 
     def complete(self, block: bytes) -> bytes:
-        """The block with full DateTime types and the bytes that the client's revision has.
+        """The block with full DateTime types, and with the bytes that the client's revision expects.
 
         Raises:
-            EngineError: 48 where only the engine knows where a column ends.
+            EngineError: 48 if only the engine knows where a column ends.
         """
         if not self._must_walk:
             return block
@@ -84,7 +84,7 @@ class ResultBlocks:
 
 
 class ResultSize:
-    """What a result has been so far: rows, blocks and bytes."""
+    """The size of a result so far: rows, blocks and bytes."""
 
     def __init__(self) -> None:
         self.rows = self.blocks = self.bytes = 0
@@ -99,10 +99,10 @@ class ResultSize:
 
 
 def renamed(block: bytes, names: Sequence[str]) -> bytes:
-    """The block with other names of its columns.
+    """The block with other names for its columns.
 
     Raises:
-        EngineError: 48 where only the engine knows where a column ends.
+        EngineError: 48 if only the engine knows where a column ends.
     """
     parts, copied = [], 0
     for column, name in zip(skip_block(ByteSource(EmptyFeed(), block))[0], names, strict=True):
@@ -122,7 +122,7 @@ def _is_zoned(kind: str) -> bool:
 
 
 def _walk(block: bytes) -> list[Column] | None:
-    """The block's columns; None where one has a type that only the engine can delimit."""
+    """The block's columns; None if it has a type of which only the engine knows where a column ends."""
     try:
         return skip_block(ByteSource(EmptyFeed(), block))[0]
     except EngineError:
@@ -130,37 +130,37 @@ def _walk(block: bytes) -> list[Column] | None:
 
 
 def _find(block: bytes, described: Described) -> list[Column]:
-    """The columns of a block in which some types can only be delimited by the engine.
+    """The columns of a block with types of which only the engine knows where a column ends.
 
-    Such a column ends where the next one's name and type stand and all that follows is a block's rest to its very last
-    byte. If that is so at one place only, this is it.
+    Such a column can end where the name and type of the next one follow, and the block can be read from there to its
+    last byte. If there is exactly one such place, the column ends there.
     """
     source = ByteSource(EmptyFeed(), block)
     count, rows = source.varint(), source.varint()
     if count == 1:
-        described = [("", "")]  # it ends with the block, whatever it is
+        described = [("", "")]  # a single column ends with the block, whatever its type
     if count == len(described):
-        found = list(islice(_ways(source, source.position, rows, described, iter(range(_MOST_TRIES))), 2))
+        found = list(islice(_readings(source, source.position, rows, described, iter(range(_MOST_TRIES))), 2))
         if len(found) == 1:
             return found[0]
-    raise _untold()
+    raise _ambiguous()
 
 
-def _untold() -> EngineError:
-    reason = "A column of this type cannot be told from the next one: select it last, convert it, or read over HTTP"
+def _ambiguous() -> EngineError:
+    reason = "The end of a column of this type cannot be found: select the column last, convert it, or read over HTTP"
     return refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", reason)
 
 
-def _ways(
+def _readings(
     source: ByteSource, start: int, rows: int, described: Described, tries: Iterator[int]
 ) -> Iterator[list[Column]]:
-    """Every way to read as many columns as are described from `start` to the end of the block.
+    """Every way to read the described columns from `start` so that they end with the block.
 
     Raises:
-        EngineError: 48 when there are no more `tries`.
+        EngineError: 48 if there are no more `tries`.
     """
     if next(tries, None) is None:
-        raise _untold()
+        raise _ambiguous()
     source.position = start
     columns: list[Column] = []
     try:
@@ -173,18 +173,18 @@ def _ways(
             if source.position == len(source.buffer):
                 yield columns
             return
-    except (EngineError, ConnectionError):  # it was a value that looks like the head of a column
+    except (EngineError, ConnectionError):  # what looked like the head of a column was a value
         return
     rest = described[len(columns) :]
     if not rest:
         yield columns
         return
     for place in _places(source, source.position, rest[0]):
-        yield from ([*columns, *others] for others in _ways(source, place, rows, rest, tries))
+        yield from ([*columns, *others] for others in _readings(source, place, rows, rest, tries))
 
 
 def _places(source: ByteSource, start: int, following: tuple[str, str]) -> Iterator[int]:
-    """Where the head of the following column may stand."""
+    """Where the head of the following column may be."""
     name, kind = following
     head = string(name) + string(_BARE if _is_zoned(kind) else kind)
     place = source.buffer.find(head, start)
@@ -194,6 +194,7 @@ def _places(source: ByteSource, start: int, following: tuple[str, str]) -> Itera
 
 
 def _is_walkable(column: Column) -> bool:
+    """Whether the end of a column of this type can be found without the engine."""
     try:
         skip_column(ByteSource(EmptyFeed()), column, 0)
     except EngineError:

@@ -1,6 +1,6 @@
-"""Finds the end of a Native block from its column types, without decoding values.
+"""Finds the end of a Native block from its column types, without decoding values: a block does not say its length.
 
-Layouts: ClickHouse's `src/DataTypes/Serializations`. Blocks are not length-prefixed on the wire.
+Source of the layouts: ClickHouse's `src/DataTypes/Serializations`.
 """
 
 from __future__ import annotations
@@ -77,18 +77,18 @@ class Column:
 
 
 def skip_block(source: ByteSource, *, has_flags: bool = False) -> tuple[list[Column], int]:
-    """Read one block (column count, row count, columns), leaving it in the buffer.
+    """Read one block (column count, row count, columns) and leave it in the buffer.
 
     Args:
         source: positioned after the block info.
-        has_flags: after each type a byte says whether the column is serialised in a way of its own.
+        has_flags: after each type a byte says whether the column has a custom serialisation.
 
     Returns:
         its columns and its number of rows.
 
     Raises:
-        EngineError: 48 for a type whose values only the engine can delimit, or a serialisation of its own, 50 for what
-            is no type, 12 for a size that cannot be meant.
+        EngineError: 48 for a type whose values only the engine can read, or for a custom serialisation, 50 for a text
+            that is no type, 12 for an impossible size.
     """
     count, rows = source.varint(), source.varint()
     if count > _MOST_COLUMNS:
@@ -98,7 +98,7 @@ def skip_block(source: ByteSource, *, has_flags: bool = False) -> tuple[list[Col
         column = read_head(source)
         columns.append(column)
         if has_flags and source.integer(1):
-            reason = f"Column {column.name} is serialised in a way of its own (sparse): send it in the ordinary one"
+            reason = f"Column {column.name} has a custom serialisation (sparse): send it in the ordinary one"
             raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", reason)
         if rows:
             skip_column(source, column, rows)
@@ -112,7 +112,7 @@ def read_head(source: ByteSource) -> Column:
 
 
 def skip_column(source: ByteSource, column: Column, rows: int) -> None:
-    """Read the values of a column; of no rows there is nothing, not even a prefix.
+    """Read past the values of a column. A column of no rows has no bytes, not even a prefix.
 
     Raises:
         EngineError: as `skip_block`.
@@ -122,7 +122,7 @@ def skip_column(source: ByteSource, column: Column, rows: int) -> None:
         return
     try:
         layout(source)(source, rows)
-    except RecursionError:  # Dynamic in Dynamic, and so on: how deep is in the data
+    except RecursionError:  # a Dynamic may hold a Dynamic, and only the data says how many levels there are
         raise bad_type("types that nest deeper than any table needs") from None
 
 
@@ -131,7 +131,7 @@ def layout_of(type_name: str) -> Layout:
     """The layout of a ClickHouse type, `Array(Nullable(String))`.
 
     Raises:
-        EngineError: 48 for AggregateFunction and types unknown here, 50 for what is no type.
+        EngineError: 48 for AggregateFunction and types unknown here, 50 for a text that is no type.
     """
     return _layout(parse_type(type_name))
 
@@ -184,12 +184,12 @@ def _low_cardinality(inner: Types) -> Layout:
 
 
 def _json(inner: Types) -> Layout:
-    """Arguments without a type are limits; SKIP names paths that are not kept."""
+    """Only arguments with a type are declared paths. The others are limits, and SKIP with paths that are not kept."""
     typed = sorted((node for node in inner if node.label and not _SKIPS.match(node.label)), key=lambda node: node.label)
     return dynamic.json([_layout(node) for node in typed], layout_of)
 
 
-# By name: how many arguments it takes, least and most, and its layout.
+# By name of the type: the least and the largest number of its arguments, and its layout.
 _COMPOSITES: dict[str, tuple[int, int, Callable[[Types], Layout]]] = {
     "Nullable": (1, 1, lambda inner: nullable(_layout(inner[0]))),
     "Array": (1, 1, lambda inner: array(_layout(inner[0]))),

@@ -1,4 +1,4 @@
-"""Bytes that arrive piece by piece: from a socket, from compressed frames in it, or from memory."""
+"""Reads bytes that arrive in pieces: from a socket, from compressed frames, or from memory."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from deploy.embedded.clickhouse.native_format.compression import FRAME_HEAD_BYTE
 _RECEIVE_BYTES = 1 << 18
 _VARINT_END = 0x80
 _VARINT_BITS = 63
-# Before its login a client sends four names, none of which may be large.
+# The longest text, and the largest buffer, before the login.
 HELLO_BYTES = 1 << 12
-# Longest text: a statement with its rows. Names, types and settings are small.
+# The longest text: a statement with its rows. Names, types and settings are much shorter.
 TEXT_BYTES = 1 << 24
 # Largest block of an INSERT. The buffer holds a whole block before the engine gets it.
 BLOCK_BYTES = 1 << 28
@@ -24,7 +24,7 @@ class ClientGoneError(ConnectionError):
 
 
 class ByteFeed(Protocol):
-    """Where more bytes come from."""
+    """Gives a `ByteSource` more bytes."""
 
     def more(self) -> bytes:
         """Return at least one more byte.
@@ -53,7 +53,7 @@ class SocketFeed:
 
 
 class EmptyFeed:
-    """Has no bytes beyond those in memory."""
+    """Gives no bytes: a `ByteSource` has only those in memory."""
 
     def more(self) -> bytes:
         """Always raises."""
@@ -150,7 +150,7 @@ class ByteSource:
 
 
 class FrameFeed:
-    """The content of compressed frames that another source brings."""
+    """The content of compressed frames that another source gives."""
 
     def __init__(self, outer: ByteSource) -> None:
         self._outer = outer

@@ -16,7 +16,10 @@ _PIECE = re.compile(
 
 @dataclass(frozen=True)
 class TypeNode:
-    """A type, or another argument of one: `Decimal` of (`38`, `18`); `label` is an element's own name."""
+    """A type, or another argument of a type: `Decimal` with the arguments `38` and `18`.
+
+    `label` is the name of an element, `a` in `Tuple(a UInt8)`.
+    """
 
     name: str
     inner: tuple[TypeNode, ...] = ()
@@ -64,7 +67,7 @@ def _close(levels: list[list[TypeNode]], names: list[tuple[str, str]]) -> None:
 
 
 def _name(piece: str) -> tuple[str, str]:
-    """`UInt8` and `a` of `a UInt8`, and of such with the name quoted; other arguments as they are."""
+    """Split `a UInt8` into the type `UInt8` and the label `a`, which may be quoted. Other arguments have no label."""
     stripped = piece.strip()
     if not stripped[-1:].isalnum():
         return stripped, ""

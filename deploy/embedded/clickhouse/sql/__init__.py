@@ -1,1 +1,1 @@
-"""What a client's SQL is, and what it may do: text in, a decision out. Imports nothing of the node but its errors."""
+"""Parses clients' SQL and decides what it may do. Pure functions, which import nothing of the node but its errors."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# Engines that keep their rows in the store. Every other engine is refused: most of them read elsewhere.
+# Engines that keep their rows in the store. Every other engine is refused, as most of them read other sources.
 ENGINES = frozenset(
     {
         *(f"{kind}MergeTree" for kind in ("", "Replacing", "Summing", "Aggregating", "Coalescing")),
@@ -17,7 +17,7 @@ BROKER_ENGINES = frozenset({"KAFKA", "RABBITMQ", "NATS", "FILELOG", "S3QUEUE", "
 ICEBERG_OF_A_FOLDER = frozenset({"icebergLocal"})
 ICEBERG_OF_A_BUCKET = frozenset({"icebergS3", "iceberg"})
 
-# Table functions that generate rows or show the database's own. A test compares this list with the engine's.
+# Table functions that generate rows or read the database itself. A test compares this list with the engine's.
 INSIDE = frozenset(
     {
         *("SQLStandardValues", "values", "view", "viewExplain", "viewIfPermitted", "null", "input", "format", "merge"),

@@ -1,8 +1,8 @@
 """What a client's SQL may do. The policy checks every token of a statement before the engine sees it.
 
-The engine's grants (`node-users.xml`) are the first wall. They allow no source outside the database, and nothing that
-stops the process. The policy is the second wall, and covers what grants cannot express: paths, `file` as a scalar
-function, INTO OUTFILE and FROM INFILE (the engine asks no grant for them), and other users' queries.
+The engine's grants (`node-users.xml`) allow no source outside the database, and nothing that stops the process. The
+policy covers what grants cannot express: paths, `file` as a scalar function, INTO OUTFILE and FROM INFILE (the engine
+asks no grant for them), and other users' queries.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from deploy.embedded.clickhouse.sql.tokens import Token, scan, unquote
 _GLOB = frozenset("*?{}[]")
 _CREATING = frozenset({"CREATE", "ATTACH", "REPLACE"})
 _STATE_OF_A_SESSION = frozenset({"SET", "USE"})
+# Functions that may read a folder or a bucket which the node was started with.
 _OF_FILES = frozenset({"file", "s3", *ICEBERG_OF_A_FOLDER, *ICEBERG_OF_A_BUCKET})
 _OF_A_BUCKET = frozenset({"s3", *ICEBERG_OF_A_BUCKET})
 _OUTSIDE_WORD = re.compile(rf"\b(?:{'|'.join(sorted(OUTSIDE))})\b")
@@ -74,8 +75,8 @@ class Policy:
             is_whole: whether `sql` has all rows of an INSERT.
 
         Raises:
-            EngineError: 62 for text that cannot be parsed, 392 for a statement that stops or harms the node, 48 for an
-                engine that does not run here, 497 or 481 for what lies outside the database or is not this user's.
+            EngineError: 62 for text that cannot be parsed, 392 for a statement that stops or harms the node, 48 for a
+                table engine that does not run here, 497 or 481 for what this user may not do or read.
         """
         statement, tokens = parse_with_tokens(sql)
         if role is Role.ANALYST:
@@ -113,7 +114,7 @@ class Policy:
             raise _no_such_engine(named)
 
     def _check_names(self, tokens: Sequence[Token], role: Role) -> bool:
-        """Refuse names that reach outside the database without permission. Returns whether a permitted one is there."""
+        """Refuse names that reach outside the database without permission. Returns whether there is one with it."""
         reads_outside = False
         for index, token in enumerate(tokens):
             name = token.name
@@ -188,7 +189,7 @@ def _refuse_attaching_a_folder(tokens: Sequence[Token]) -> None:
 
 
 def _alternatives(place: str) -> list[str]:
-    """The paths that `folder/{a,b}` stands for. None for any other pattern, which could match a link."""
+    """The paths that `folder/{a,b}` stands for; none for any other pattern, as that could match a link."""
     before, opened, rest = place.partition("{")
     inside, closed, after = rest.partition("}")
     if _GLOB & set(before + inside + after) or bool(opened) != bool(closed) or ".." in inside:
@@ -197,7 +198,7 @@ def _alternatives(place: str) -> list[str]:
 
 
 def _keep_to_reading(statement: Statement, tokens: Sequence[Token]) -> None:
-    """Refuse an analyst all but reading and changing the state of the session."""
+    """Refuse an analyst everything except reading and changing the state of the session."""
     if statement.kind is not Kind.READ and statement.words[0] not in _STATE_OF_A_SESSION:
         raise _denied(f"the analyst's user only reads: {statement.words[0]} is not allowed")
     for index, token in enumerate(tokens):

@@ -1,7 +1,7 @@
-"""The id that a client gives its query, as `system.processes` and KILL QUERY know it on a server.
+"""Makes `system.processes` and KILL QUERY know a query by the id that its client gave, as a server does.
 
-The engine inside a process gives every query an id of its own and takes none. So the client's goes into the tag of its
-session, and a statement that asks for the ids of queries is made to read the tag.
+chDB gives every query an id of its own and takes none from outside. So the client's id is a part of its session's tag,
+and a statement that asks for ids of queries is changed to read the tag.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import replace
 from deploy.embedded.clickhouse.sql.statements import Kind, Statement
 from deploy.embedded.clickhouse.sql.tokens import Token, scan
 
-# A setting that names the engine session in system.processes, so that its query can be found and killed. chDB knows no
-# custom settings; this one means nothing while the query cache is off.
+# The setting that holds the tag. system.processes shows it, so a session's query can be found and killed. chDB has no
+# custom settings; this one has no effect while the query cache is off.
 SESSION_SETTING = "query_cache_tag"
 _SESSION_ID_CHARACTERS = 32
 _TAG = f"Settings['{SESSION_SETTING}']"
@@ -32,17 +32,17 @@ _AFTER_A_TABLE = frozenset(
 
 
 def tag(session_id: str, query_id: str) -> str:
-    """What the tag of a session is while a query with an id of its client's runs."""
+    """The tag of a session while it runs a query to which the client gave an id."""
     return f"{session_id} {query_id}"
 
 
 def running(session_id: str) -> str:
-    """The condition on `system.processes` for what a session runs; a session's id is a hexadecimal UUID."""
+    """The condition on `system.processes` for the queries of a session. `session_id` is a hexadecimal UUID."""
     return f"startsWith({_TAG}, '{session_id}')"
 
 
 def with_clients_ids(statement: Statement) -> Statement:
-    """The statement as the client means it: ids of queries are those that clients gave."""
+    """The statement, changed so that ids of queries are those that the clients gave."""
     if statement.words[0] == "KILL":
         return replace(statement, sql=_replaced(statement.sql, ("query_id",), lambda *_: f"({_ID})"))
     if "processes" not in statement.sql or statement.kind is not Kind.READ:
@@ -51,7 +51,7 @@ def with_clients_ids(statement: Statement) -> Statement:
 
 
 def _as_table(before: Token | None, after: Token | None) -> str | None:
-    """What stands for `system.processes` between two tokens; None where it is no table of a query."""
+    """What replaces `system.processes` between two tokens; None if it is no table of a query there."""
     if after is not None and after.text == ".":  # a column of it
         return "processes"
     if before is None or before.upper not in _BEFORE_A_TABLE:
@@ -61,16 +61,19 @@ def _as_table(before: Token | None, after: Token | None) -> str | None:
 
 
 def _replaced(sql: str, name: tuple[str, ...], by: Callable[[Token | None, Token | None], str | None]) -> str:
-    """The text with every place where these tokens stand next to each other replaced, where `by` says by what."""
+    """Replace every place in a text where these tokens follow each other.
+
+    `by` gets the token before and the token after, and returns the new text; None leaves the place as it is.
+    """
     tokens, parts, copied = list(scan(sql)), [], 0
     for index in range(len(tokens) - len(name) + 1):
         found, end = tokens[index : index + len(name)], index + len(name)
         if tuple(map(_name, found)) != name or (index and tokens[index - 1].text == "."):
             continue
-        instead = by(tokens[index - 1] if index else None, tokens[end] if end < len(tokens) else None)
-        if instead is None:
+        new = by(tokens[index - 1] if index else None, tokens[end] if end < len(tokens) else None)
+        if new is None:
             continue
-        parts += [sql[copied : found[0].start], instead]
+        parts += [sql[copied : found[0].start], new]
         copied = found[-1].end
     return "".join([*parts, sql[copied:]])
 

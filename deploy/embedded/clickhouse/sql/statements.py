@@ -15,14 +15,14 @@ _READING = frozenset({"SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "
 _HOOKED = frozenset({"DROP", "DETACH", "RENAME", "ATTACH", "EXCHANGE"})
 _SOURCES = frozenset({"SELECT", "WITH", "WATCH", "INFILE"})
 _OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
-# Where the rows come later, these may follow the table and the columns of an INSERT.
+# These may follow the table and the columns of an INSERT that does not have its rows yet.
 _AFTER_TARGET = frozenset({"SETTINGS", "PARTITION"})
 # `insert` after one of these is a name in an expression of WITH, not the keyword.
 _BEFORE_A_NAME = frozenset({"AS", "WITH", ",", ".", "RECURSIVE"})
 # Four times what the engine parses by default (max_query_size). The rows of an INSERT do not count.
 MAX_STATEMENT = 1 << 20
 VALUES = "Values"
-# Settings have no case here: a name that is written otherwise is refused by the engine.
+# Compared without case. The engine refuses a setting's name in another case than its own.
 _SUMMARIES = frozenset({("WITH", "TOTALS"), ("EXTREMES", "=")})
 
 
@@ -60,17 +60,17 @@ class Statement:
         sql: the text up to a trailing FORMAT clause, inline data or semicolon.
         kind: READ returns rows; INSERT takes rows from the client; COMMAND does neither.
         words: the leading keywords, upper case.
-        output_format: FORMAT of a READ or the input format of an INSERT, None where the statement has none.
+        output_format: FORMAT of a READ, or the input format of an INSERT; None if the statement has none.
         suffix: what follows FORMAT in a READ, or the target of an INSERT: its SETTINGS.
-        data: inline rows of an INSERT, as they stand in the text.
-        table: the target of an INSERT, as it stands in the text.
-        columns: the column list of an INSERT with its parentheses, "" if it has none.
-        input_call: where `input(…)` stands in `sql`, for an INSERT whose SELECT reads the client's rows by it.
-        input_structure: the argument of that call, as it stands in the text.
+        data: inline rows of an INSERT, as they are written.
+        table: the target of an INSERT, as it is written.
+        columns: the column list of an INSERT with its parentheses; "" if it has none.
+        input_call: start and end of `input(…)` in `sql`, if the SELECT of an INSERT reads the client's rows by it.
+        input_structure: the argument of that call, as it is written.
         needs_hook: a `StatementHook` has to see it.
-        reads_outside: it reads files that the policy allows.
-        asks_for_summaries: a READ that names TOTALS or extremes.
-        has_checked_data: the policy has looked at all of `data`, too.
+        reads_outside: it reads files or buckets, which the policy has allowed.
+        asks_for_summaries: a READ with TOTALS or extremes.
+        has_checked_data: the policy has also checked all of `data`.
     """
 
     sql: str
@@ -90,7 +90,7 @@ class Statement:
 
     @property
     def is_values(self) -> bool:
-        """Whether the rows of an INSERT may be expressions; names of formats have no case."""
+        """Whether the rows of an INSERT may be expressions. The case of a format's name does not matter."""
         return (self.output_format or VALUES).upper() == VALUES.upper()
 
 
@@ -107,8 +107,8 @@ def parse_with_tokens(sql: str) -> tuple[Statement, Sequence[Token]]:
     """Parse one statement in one pass. Returns it with its tokens up to the rows of an INSERT.
 
     Raises:
-        EngineError: 62 for an empty text, several statements, more than MAX_STATEMENT characters, or text with two
-            readings (see `scan`).
+        EngineError: 62 for an empty text, several statements, more than MAX_STATEMENT characters, or text that can be
+            read in two ways (see `scan`).
     """
     tokens: list[Token] = []
     shape = _Shape()
@@ -137,12 +137,12 @@ def parse_with_tokens(sql: str) -> tuple[Statement, Sequence[Token]]:
 
 
 class _Shape:
-    """What the tokens so far say about a statement. It sees each token once.
+    """What is known of a statement after each of its tokens.
 
     Attributes:
-        insert_at: the number of the token INSERT of a statement that is one, also behind WITH.
+        insert_at: the number of the token INSERT, if the statement is one. WITH may come before it.
         input_at: the number of the token `input` that reads the client's rows in the query of an INSERT.
-        writes_a_query: an INSERT that takes its rows from a query or a file of the server's.
+        writes_a_query: an INSERT that takes its rows from a query or from a file of the server.
     """
 
     def __init__(self) -> None:
@@ -155,7 +155,7 @@ class _Shape:
         self._is_reading = False
 
     def opens_inline_data(self, token: Token) -> bool:
-        """Take the next token; whether the rows of an INSERT begin after it."""
+        """Take the next token. Returns whether the rows of an INSERT begin after it."""
         upper = token.upper
         if token.text in _CLOSING:
             self._depth -= 1
@@ -226,7 +226,8 @@ def _insert(sql: str, tokens: list[Token], shape: _Shape) -> Statement:
     named = [token for token in tokens if token.end <= end]
     table, columns, target_end = _insert_target(sql, named, (shape.insert_at or 0) + 1)
     call, structure = _input_call(sql, named, shape.input_at)
-    # The query of an INSERT belongs to its statement; otherwise what follows the target are its SETTINGS.
+    # With `input`, the query of the INSERT is a part of the statement. Without it, only SETTINGS or a PARTITION may
+    # follow the target.
     statement_end = end if call else target_end
     following = next((token for token in named if token.start >= statement_end), None)
     if following is not None and following.upper not in _AFTER_TARGET:
@@ -240,7 +241,7 @@ def _insert(sql: str, tokens: list[Token], shape: _Shape) -> Statement:
         _leading(tokens),
         output_format,
         suffix=sql[statement_end:end].strip(),
-        # One line break belongs to the statement, as on a server; the rest is the data, byte for byte.
+        # One line break belongs to the statement, as on a server. The rest is the data, byte for byte.
         data=data.lstrip(" \t").removeprefix("\r").removeprefix("\n") if data.strip() else "",
         table=table,
         columns=columns,
@@ -259,7 +260,7 @@ def _input_call(sql: str, tokens: Sequence[Token], at: int | None) -> tuple[tupl
 
 
 def _insert_target(sql: str, tokens: Sequence[Token], index: int) -> tuple[str, str, int]:
-    """The table or function, the column list, and where the later of them ends; `index` is after INSERT."""
+    """The table or function, the column list, and where the last of them ends. `index` is that after INSERT."""
     while index < len(tokens) and tokens[index].upper in {"INTO", "TABLE"}:
         index += 1
     is_function = index < len(tokens) and tokens[index].upper == "FUNCTION"

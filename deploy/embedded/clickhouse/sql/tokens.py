@@ -22,7 +22,7 @@ _TOKEN = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 _DOLLAR_WORD = re.compile(r"\$[A-Za-z0-9_][A-Za-z0-9_$]*+")
-# Each may be sought to the end of the text.
+# For each of them, the rest of the text may have to be searched.
 _MOST_DOLLAR_WORDS = 100
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 _ESCAPE = re.compile(r"\\x([0-9A-Fa-f]{2})|\\(.)|(``|\"\"|'')", re.DOTALL)
@@ -39,7 +39,7 @@ class Token(NamedTuple):
 
     @property
     def upper(self) -> str:
-        """The text in which keywords are compared: a word in upper case."""
+        """The text to compare with keywords: a word in upper case, any other token unchanged."""
         return self.text.upper() if self.kind == "word" else self.text
 
     @property
@@ -65,7 +65,7 @@ def scan(sql: str) -> Iterator[Token]:
     """The tokens of a text, without white space and comments.
 
     Raises:
-        EngineError: 62 where a quote or a comment does not end, or a $ stands where it could be read in two ways.
+        EngineError: 62 if a quote or a comment does not end, or a $ can be read in two ways.
     """
     match, position, length, dollars = _TOKEN.match, 0, len(sql), 0
     while position < length:
@@ -84,7 +84,7 @@ def scan(sql: str) -> Iterator[Token]:
 
 
 def _opened(sql: str, position: int, end: int) -> tuple[str, int]:
-    """Kind and end of what begins with a comment's mark, a $, or a quote that is never closed."""
+    """Kind and end of a token that begins with `/*` or `$`. A quote gets here only if it is never closed."""
     text = sql[position:end]
     if text == "/*":
         return "skip", _comment_end(sql, end)
@@ -92,7 +92,7 @@ def _opened(sql: str, position: int, end: int) -> tuple[str, int]:
         raise _unreadable(f"{text} is opened and never closed")
     if position and sql[position - 1].isalnum():
         raise _unreadable("a number with $ behind it: a name has to be quoted")
-    # $tag$…$tag$ is a text, where the tag may be any text; else it is a name.
+    # $tag$…$tag$ is a string, with any tag. Otherwise this is a name.
     tag_end = sql.find("$", position + 1) + 1
     closing = sql.find(sql[position:tag_end], tag_end) if tag_end else -1
     if closing >= 0:
@@ -104,7 +104,7 @@ def _opened(sql: str, position: int, end: int) -> tuple[str, int]:
 
 
 def _comment_end(sql: str, position: int) -> int:
-    """Where a comment ends, with the comments in it."""
+    """Where a comment ends. It may contain other comments."""
     depth = 1
     for edge in _COMMENT_EDGE.finditer(sql, position):
         depth += 1 if edge[0] == "/*" else -1
