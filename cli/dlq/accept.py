@@ -11,13 +11,13 @@ from cli.common.arguments import check_span
 from cli.common.context import DataDirOption, JsonOption, YesOption, err, load_settings, out, print_json, print_table
 from cli.common.work import working
 from cli.dlq.message_id import HELP, parse_message
+from config.valid_times import EARLIEST_US, END_US
 from offload.accept import AcceptPlan, Correction, LetterFilter, TradeVersion, plan_accept
 from offload.accept import accept as run_accept
 from offload.clickhouse.tiers import Tiers
 from offload.publish.over_shards import why_not_publishable
 from offload.rederive.run import DayReport
 from offload.tables.slices import micros
-from schemas.valid_times import EARLIEST_US, END_US
 
 FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 # Trades that are printed; `--json` has all.

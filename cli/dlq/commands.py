@@ -31,6 +31,7 @@ from cli.dlq.message_id import HELP, message_id, parse_message
 from config.errors import MedallionError
 from config.registry import SymbolRegistry
 from config.settings import Settings
+from config.valid_times import EARLIEST, END
 from schemas.reasons import Reason
 from silver_processor.core.rules import Rules
 
@@ -38,7 +39,8 @@ app = typer.Typer(help="Dead letters: rejected messages and the reason of each."
 app.command()(accept)
 
 FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
-EPOCH, FAR = datetime(1970, 1, 1), datetime(2200, 1, 1)  # noqa: DTZ001 - typer's defaults; taken as UTC below
+# Typer's times have no zone. They are taken as UTC below.
+EPOCH, FAR = EARLIEST.replace(tzinfo=None), END.replace(tzinfo=None)
 ReasonOption = Annotated[str, typer.Option(help="Only this reason code (see docs/reasons.md).")]
 ExchangeOption = Annotated[str, typer.Option(help="Only this exchange code.")]
 SymbolOption = Annotated[str, typer.Option(help="Only this symbol, in the exchange's own spelling.")]
@@ -47,11 +49,11 @@ SinceOption = Annotated[datetime, typer.Option("--from", help="Rejected at or af
 UntilOption = Annotated[datetime, typer.Option("--to", help="Rejected before this time (UTC).", formats=FORMATS)]
 
 
-ALL = {"exchange": "", "symbol": "", "since": "1970-01-01 00:00:00", "until": "2200-01-01 00:00:00"}
-
-
 def _utc(moment: datetime) -> str:
     return moment.replace(tzinfo=UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+ALL = {"exchange": "", "symbol": "", "since": _utc(EPOCH), "until": _utc(FAR)}
 
 
 def _filters(
