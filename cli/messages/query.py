@@ -160,14 +160,21 @@ def drain(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Wait until every published message has reached its end: a Silver row, a counted duplicate or a dead letter."""
+    """Wait until every published message has reached its end: a Silver row, a counted duplicate or a dead letter.
+
+    Exit code 1 if a stage is still behind, or if the broker deleted messages that a stage had not read. What it deleted
+    before this command ran, `medallion lineage verify` names.
+    """
     settings = load_settings(data_dir)
     go_on = "The messages continue on their way: `medallion drain` waits again."
     with working("Draining", go_on, quiet=as_json) as work:
         most = 0
+        deleted: dict[tuple[str, str, int], Lag] = {}
 
         def watch(lags: list[Lag]) -> None:
             nonlocal most
+            # Seen only until the group goes on with the first message that is left.
+            deleted.update({(lag.stage, lag.topic, lag.partition): lag for lag in lags if lag.deleted})
             behind = sum(lag.messages for lag in lags)
             most = max(most, behind)
             work.show(
@@ -178,7 +185,21 @@ def drain(
 
         behind = wait(settings, timeout, watch)
     if as_json:
-        print_json({"drained": not behind, "behind": behind})
+        print_json({"drained": not behind and not deleted, "behind": behind, "deleted": [*deleted.values()]})
+    if deleted:
+        if not as_json:
+            print_table(
+                "Deleted by the broker before they were read",
+                ("stage", "topic", "partition", "first offset", "last offset", "messages"),
+                [
+                    (lag.stage, lag.topic, lag.partition, lag.committed, lag.low_watermark - 1, lag.deleted)
+                    for lag in deleted.values()
+                ],
+            )
+        err.print(
+            "No later layer has these messages: `medallion backfill` fetches their trades again. Let the broker keep"
+            " messages for longer than a stage may stand still."
+        )
     if behind:
         if not as_json:
             print_table(
@@ -187,6 +208,8 @@ def drain(
                 [(lag.stage, lag.topic, lag.partition, lag.messages) for lag in behind],
             )
         err.print("A stage is behind: see `medallion status` and the logs of this stage.")
+    if behind or deleted:
         raise typer.Exit(1)
     if not as_json:
-        err.print("Drained: every published message has reached its end.")
+        err.print("Drained: every message that the broker kept has reached its end.")
+        err.print("`medallion lineage verify` names those that it deleted unread.")
