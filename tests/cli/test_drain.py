@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
-from click.testing import Result
 from confluent_kafka import Consumer, Producer, TopicPartition
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from cli.common import lag
 from cli.main import app
