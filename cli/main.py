@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import logging
 import sys
 from typing import Any
 
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 
 from cli.common.console import SafeConsole
 from cli.common.work import StoppedError, explained
-from config.disks import is_no_space
+from config.disks import no_space
 from config.errors import MedallionError
 from config.optional_imports import PANDAS, do_without
 
@@ -108,7 +109,7 @@ def main() -> None:
         console.print(str(stopped), style="yellow")
         sys.exit(CTRL_C)
     except MedallionError as error:
-        console.print(f"error: {error}{_full_disk(error)}", style="red")
+        console.print(f"error: {_full_disk(error) or error}", style="red")
         sys.exit(1)
     except ValidationError as error:
         for fault in error.errors():
@@ -120,16 +121,19 @@ def main() -> None:
         console.print(f"error: {error.filename}: {error.strerror}: give another path", style="red")
         sys.exit(1)
     except Exception as error:
-        if not is_no_space(error):
+        explained_disk = _full_disk(error)
+        if not explained_disk:
             raise
-        console.print(f"error:{_full_disk(error)}", style="red")
+        console.print(f"error: {explained_disk}", style="red")
         sys.exit(1)
 
 
 def _full_disk(error: Exception) -> str:
-    """What is added where a full disk is behind a failure."""
-    if not is_no_space(error):
+    """What is said instead of a failure behind which a full disk is; "" for any other failure."""
+    cause = no_space(error)
+    if cause is None:
         return ""
+    logging.getLogger(__name__).debug("a full disk stopped the command", exc_info=error)
     from cli.common.disks import explain_full_disk  # noqa: PLC0415  # it knows of stacks, which most commands do without
 
-    return f" {explain_full_disk(error)}"
+    return explain_full_disk(cause)

@@ -62,15 +62,15 @@ def local_folder(location: str) -> Path | None:
     return Path(url.path) if url.scheme in {"", "file"} else None
 
 
-def is_no_space(error: BaseException | None) -> bool:
-    """Whether a failure, or its cause, is a full disk."""
+def no_space(error: BaseException | None) -> BaseException | None:
+    """The innermost error behind a failure, or itself, that says that a disk is full; None if none does."""
+    found = None
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _NO_SPACE:
-            return True
-        if any(message in str(error).lower() for message in _MESSAGES):
-            return True
+        is_errno = isinstance(error, OSError) and error.errno in _NO_SPACE
+        if is_errno or any(message in str(error).lower() for message in _MESSAGES):
+            found = error
         error = error.__cause__ or error.__context__
-    return False
+    return found
 
 
 class DiskMetrics(Collector):

@@ -17,9 +17,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr, Va
 
 from config.errors import MedallionError
 
-# The keys of `SymbolRegistry.lookup`.
-LOOKUP = ("exchange", "exchange_symbol", "canonical", "base", "quote", "price_max", "quantity_max")
-
 
 class RegistryError(MedallionError):
     """The symbols file cannot be used; the message names the file, the entry and what to change."""
@@ -225,7 +222,7 @@ class SymbolRegistry:
 
     @cached_property
     def lookup(self) -> list[dict[str, str]]:
-        """One row for each exchange symbol and alias, with the keys `LOOKUP` and limits as exact decimal text.
+        """One row for each exchange symbol and alias, limits as exact decimal text.
 
         Not an Arrow table: producers read the registry, too, and Arrow would be two fifths of their memory.
         """

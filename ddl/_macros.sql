@@ -15,7 +15,7 @@ non_replicated_deduplication_window = {{ deduplication_window }}
 
 {#- Whether a time can be that of a trade, and fits into a DateTime64(6): 1970-01-01 < t < 2200-01-01. -#}
 {%- macro is_plausible(micros) -%}
-({{ micros }} > 0 AND {{ micros }} < 7258118400000000)
+({{ micros }} > 0 AND {{ micros }} < {{ end_us }})
 {%- endmacro -%}
 
 {%- macro micros_or_epoch(micros) -%}
@@ -28,7 +28,7 @@ fromUnixTimestamp64Micro(if({{ is_plausible(micros) }}, {{ micros }}, toInt64(0)
     does the same. -#}
 {%- macro bounded_ms(ms) -%}
 {%- set size = "greatest(" ~ ms ~ ", bitNot(" ~ ms ~ "))" -%}
-intDiv({{ size }}, multiIf({{ size }} < 7258118400000, 1, {{ size }} < 7258118400000000, 1000, {{ size }} < 7258118400000000000, 1000000, 1000000000))
+intDiv({{ size }}, multiIf({{ size }} < {{ end_us // 1000 }}, 1, {{ size }} < {{ end_us }}, 1000, {{ size }} < {{ end_us * 1000 }}, 1000000, 1000000000))
 {%- endmacro -%}
 
 {#- As `bounded_ms`, of a DateTime64. Versions before 0.2 stored Kafka's number unchanged, so it is bounded when read. -#}
@@ -38,7 +38,7 @@ fromUnixTimestamp64Milli({{ bounded_ms('toUnixTimestamp64Milli(' ~ column ~ ')')
 
 {#- Whether a stored Kafka time has to be bounded. -#}
 {%- macro is_no_kafka_time(column) -%}
-({{ column }} < fromUnixTimestamp64Milli(toInt64(0), 'UTC') OR {{ column }} >= fromUnixTimestamp64Milli(toInt64(7258118400000), 'UTC'))
+({{ column }} < fromUnixTimestamp64Milli(toInt64(0), 'UTC') OR {{ column }} >= fromUnixTimestamp64Milli(toInt64({{ end_us // 1000 }}), 'UTC'))
 {%- endmacro -%}
 
 {#- Whether a stored Kafka time is in [from, to] (ms), in a form that an index can use, or has to be bounded first. -#}

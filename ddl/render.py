@@ -9,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from config.settings import Settings
+from config.valid_times import END_US
 from ddl.errors import MigrationError
 from ddl.layers import STATE_TABLE, load_layers
 from ddl.quoting import quote_name, quote_string
@@ -57,6 +58,12 @@ def render_template(settings: Settings, name: str, **more: object) -> str:
     return environment.get_template(name).render(_variables(settings, environment), **more)
 
 
+def share_definitions(environment: Environment) -> None:
+    """Give an environment of SQL templates what the files `_*.sql` of this folder use: filters and constants."""
+    environment.filters |= {"literal": quote_string, "name": quote_name}
+    environment.globals |= {"counted_kinds": COUNTED, "end_us": END_US}
+
+
 def _migration_files(folder: Path) -> list[str]:
     by_number: dict[str, str] = {}
     for path in sorted(folder.glob("*.sql")):
@@ -82,8 +89,7 @@ def _environment(folder: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"literal": quote_string, "name": quote_name}
-    environment.globals["counted_kinds"] = COUNTED
+    share_definitions(environment)
     environment.globals["counting"] = environment.get_template("_counting.sql").module
     return environment
 

@@ -17,8 +17,17 @@ _HEAD = re.compile(
     re.VERBOSE,
 )
 _KAFKA = re.compile(r"^ENGINE\s*=\s*Kafka\b", re.MULTILINE)
-_COMMENT_LINES = re.compile(r"(?:\s*--[^\n]*\n)*\s*")
-_END = re.compile(r";[ \t]*(?:\n|\Z)")
+# As ClickHouse's lexer (src/Parsers/Lexer.cpp) has them; a comment in a comment is refused.
+_COMMENT = r"(?:(?:--|//|\#[!\ ])[^\n]*+|/\*(?:(?!/\*|\*/).)*+\*/)"
+_LEADING_COMMENTS = re.compile(rf"(?:\s*+{_COMMENT})*+\s*+", re.DOTALL)
+_PART = re.compile(
+    rf"""(?P<end>;)
+      | {_COMMENT}
+      | '(?:[^'\\]|\\.|'')*+' | "(?:[^"\\]|\\.|"")*+" | `(?:[^`\\]|\\.|``)*+`
+      | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$
+      | (?P<open>/\*|['"`])""",
+    re.DOTALL | re.VERBOSE,
+)
 _QUERY = re.compile(r"^AS$\n", re.MULTILINE)
 _SOURCE = re.compile(r"^FROM\s+(?:`?\w+`?\.)?`?(?P<name>\w+)`?", re.MULTILINE)
 
@@ -92,17 +101,28 @@ class MigrationStatement:
 
 
 def split(migration: str, text: str) -> list[MigrationStatement]:
-    """Split a rendered migration. A statement ends with a `;` at the end of a line.
+    """Split a rendered migration. A statement ends with a `;` that is not in a comment, a text or a quoted name.
 
     Raises:
-        MigrationError: text follows the last `;`.
+        MigrationError: text follows the last `;`; a quote or a comment is not closed, or a comment is in a comment.
     """
-    *bodies, rest = _END.split(text)
-    if _COMMENT_LINES.sub("", rest, count=1).strip():
-        raise MigrationError(f"{migration}: the last statement lacks its `;` at the end of the line; add it.")
+    bodies: list[str] = []
+    start = 0
+    for part in _PART.finditer(text):
+        if part["open"]:
+            line = text.count("\n", 0, part.start()) + 1
+            raise MigrationError(
+                f"{migration}, line {line} of the rendered text: {part['open']} is never closed, or has a comment in a "
+                "comment; close it."
+            )
+        if part["end"]:
+            bodies.append(text[start : part.start()])
+            start = part.end()
+    if _LEADING_COMMENTS.sub("", text[start:], count=1):
+        raise MigrationError(f"{migration}: the last statement lacks its `;`; add it.")
     statements: list[MigrationStatement] = []
     for body in bodies:
-        sql = _COMMENT_LINES.sub("", body, count=1).strip()
+        sql = _LEADING_COMMENTS.sub("", body, count=1).strip()
         if sql:
             kind, name = _classify(sql)
             statements.append(MigrationStatement(migration, len(statements) + 1, kind, name, sql))

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from pyiceberg.expressions import And, EqualTo
 
 from config.registry import SymbolRegistry
+from config.valid_times import EARLIEST_US, END_US
 from ddl.layers import load_layers
 from offload.clickhouse.client import HotStore, Parameters
 from offload.clickhouse.server import server_now_us
@@ -33,7 +34,6 @@ from offload.tables.slices import DAY_US, GRACE_US, SECOND_US, instant
 from schemas.coordinates import COORDINATES
 from schemas.reasons import Reason
 from schemas.records import BRONZE
-from schemas.valid_times import EARLIEST_US, END_US
 from silver_processor.core.refine import refine
 from silver_processor.core.rules import Rules
 from silver_processor.core.versions import CONTENT, HELD, IDENTITY, compare, text_of

@@ -19,7 +19,6 @@ class FrameCounts:
     """
 
     frames: int = 0
-    trade_frames: int = 0
     trades: int = 0
     control: Counter[str] = field(default_factory=Counter)
     unrecognised: int = 0
@@ -32,7 +31,6 @@ class FrameCounts:
         self.frames += 1
         self.size += len(frame)
         if isinstance(parsed, Trades):
-            self.trade_frames += 1
             self.trades += len(parsed.records)
         elif isinstance(parsed, Control):
             self.control[parsed.kind] += 1

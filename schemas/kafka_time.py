@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.valid_times import END_US
-
-# ms since the epoch.
-_END = END_US // 1_000
+from config.valid_times import END_MS
 
 
 def bounded_ms(timestamp: int) -> int:
@@ -16,6 +13,6 @@ def bounded_ms(timestamp: int) -> int:
     """
     size = max(timestamp, ~timestamp)
     for unit in (1, 1_000, 1_000_000):
-        if size < _END * unit:
+        if size < END_MS * unit:
             return size // unit
     return size // 1_000_000_000

@@ -166,4 +166,3 @@ class DeadLetter(Record):
 BRONZE = arrow_schema(BronzeTrade)
 SILVER = arrow_schema(SilverTrade)
 DUPLICATE = arrow_schema(DuplicateTrade)
-DEAD_LETTER = arrow_schema(DeadLetter)

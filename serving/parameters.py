@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from schemas.valid_times import END_US
+from config.valid_times import END_MS
 from serving import errors
 from serving.market_data.intervals import INTERVALS, Interval
 
 _NUMBER = r"^[0-9]{1,20}$"
 _SYMBOL = r"^[A-Z0-9-_.]{1,20}$"
 # ms since the epoch.
-_END_OF_TIME = END_US // 1_000
 _MOST_SYMBOLS = 500
 
 
@@ -88,7 +87,7 @@ class RequestParameters:
 
     def _bounded(self, name: str) -> int | None:
         value = self.number(name)
-        return None if value is None else min(value, _END_OF_TIME)
+        return None if value is None else min(value, END_MS)
 
     def interval(self) -> Interval:
         """`interval`.

@@ -33,6 +33,7 @@ IMPORTED = (
     "cli.messages.query",
     "cli.messages.feed",
     "cli.messages.backfill",
+    "cli.dlq.commands",
     "cli.cold.offload",
 )
 _ROOT = Path(__file__).resolve().parents[1]

@@ -25,13 +25,13 @@ from pyiceberg.table import Table
 
 from config.connections import clickhouse_http, clickhouse_native
 from config.settings import Settings
+from config.valid_times import EARLIEST_US, END_US
 from offload.clickhouse.tiers import Tiers
 from offload.files.export import select_of
 from offload.rederive.run import rederive
 from offload.run import run
 from offload.tables.catalog import ensure_tables, open_catalog
 from offload.tables.cold_tables import BY_NAME, LAYERS
-from schemas.valid_times import EARLIEST_US, END_US
 
 Work = Callable[[Settings, str, int, datetime], tuple[int, int]]
 _SILVER = BY_NAME["silver_trades"]

@@ -12,8 +12,6 @@ from producers.exchanges import REGISTRY
 from producers.kafka.envelope import encode, envelopes
 from producers.kafka.publisher import KafkaPublisher
 
-_WINDOW_BYTES = 2_500_000
-
 
 def parse_and_encode(rows: int, repetitions: int) -> list[Lap]:
     """Frame → parser → envelope → JSON bytes, as the live producer does."""

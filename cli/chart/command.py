@@ -16,10 +16,10 @@ from cli.common.arguments import check_names, check_span
 from cli.common.context import DataDirOption, JsonOption, err, load_settings, out, print_json
 from cli.common.statements import http_client, rows
 from config.errors import MedallionError
+from config.valid_times import EARLIEST, END
 from ddl.layers import Timeframe, load_layers
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
-_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 _DRAWINGS = (".png", ".svg")
 _PAGE = ".html"
 _LAST_OF_A_PICTURE = 500
@@ -79,8 +79,8 @@ def chart(
             "view": view["name"],
             "exchange": exchange,
             "symbol": symbol,
-            "since": _text(since or _EARLIEST),
-            "until": _text(until or _LATEST),
+            "since": _text(since or EARLIEST),
+            "until": _text(until or END),
             "last": wanted or 2**63,
         }
         candles = [_candle(*row.values()) for row in rows(client, "chart_candles", asked)][::-1]

@@ -16,6 +16,7 @@ import typer
 from pydantic import BaseModel, SecretStr
 
 from cli.common.console import SafeConsole
+from cli.common.server_errors import code_of, remedy
 from config.connections import clickhouse_native
 from config.errors import MedallionError
 from config.settings import Settings
@@ -63,8 +64,20 @@ def load_settings(data_dir: Path | None) -> Settings:
     return Settings.from_environment(control.find(data_dir).environment | own)
 
 
+_START = "`medallion status` shows whether the stack runs, `medallion up` starts it"
+_OUR_STATEMENT = "`medallion ddl status` shows whether the schema is up to date."
+
+
 class ServerError(MedallionError):
     """ClickHouse refused a statement or does not answer."""
+
+
+def server_error(address: str, error: Exception) -> ServerError:
+    """What a command says where ClickHouse refuses a statement of ours, or does not answer at `address`."""
+    code = code_of(str(error))
+    if code is None:
+        return ServerError(f"ClickHouse at {address} does not answer: {_START}. ({error})")
+    return ServerError(f"ClickHouse at {address}: {error}. {remedy(code, _OUR_STATEMENT)}")
 
 
 @contextmanager
@@ -84,9 +97,9 @@ def clickhouse(settings: Settings, database: str | None = None) -> Iterator[Clie
     try:
         yield client
     except (NetworkError, SocketTimeoutError, EOFError) as error:
-        raise ServerError(f"ClickHouse at {address} does not answer: see `medallion status`. ({error})") from error
+        raise ServerError(f"ClickHouse at {address} does not answer: {_START}. ({error})") from error
     except ClientError as error:
-        raise ServerError(f"ClickHouse at {address}: {error}") from error
+        raise server_error(address, error) from error
     finally:
         client.disconnect()
 

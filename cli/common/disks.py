@@ -40,15 +40,15 @@ def print_disks(disks: Sequence[Disk]) -> None:
     )
 
 
-def explain_full_disk(error: BaseException) -> str:
-    """The error message of a command that a full disk stopped."""
+def explain_full_disk(cause: BaseException) -> str:
+    """The error message of a command that a full disk stopped. `cause`: the error of whoever wrote to it."""
     places = {f"stack {state.data_dir}": state.data_dir for state in _stacks()}
     places |= {"current folder": Path.cwd(), "temporary files": Path(tempfile.gettempdir())}
     disks = measure(places)
     full = [str(disk) for disk in disks if disk.level == FULL] or [str(min(disks, key=lambda one: one.free))]
     return (
         f"No space left on a disk: {'; '.join(full)}. Free space there or enlarge it, then run the same command again:"
-        f" what was done stays, and nothing is lost. ({type(error).__name__}: {' '.join(str(error).split())[:300]})"
+        f" what was done stays, and nothing is lost. ({type(cause).__name__}: {' '.join(str(cause).split())[:300]})"
     )
 
 

@@ -29,12 +29,18 @@ class Lag:
     topic: str
     partition: int
     committed: int
+    low_watermark: int
     high_watermark: int
 
     @property
     def messages(self) -> int:
         """High watermark less committed offset; for a group without a commit, all messages that are kept."""
         return max(0, self.high_watermark - self.committed)
+
+    @property
+    def deleted(self) -> int:
+        """Messages that the broker deleted although the group had not finished with them; 0 without a commit."""
+        return max(0, self.low_watermark - self.committed)
 
 
 def stages(settings: Settings) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
@@ -87,7 +93,7 @@ class LagMeter:
                 f"The broker at {self._servers} shows the user {self._user} no topic {', '.join(hidden)}: ask as one "
                 "who may describe all of them (compose: `docker compose run --rm medallion …`), or create them."
             )
-        return [Lag(name, place.topic, place.partition, place.committed, place.end) for place in found]
+        return [Lag(name, place.topic, place.partition, place.committed, place.first, place.end) for place in found]
 
 
 def wait(settings: Settings, timeout_s: float, watch: Callable[[list[Lag]], None]) -> list[Lag]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from cli.common.context import ServerError
+from cli.common.context import server_error
 from config.connections import clickhouse_http
 from config.settings import Settings
 
@@ -35,11 +35,11 @@ def http_client(settings: Settings) -> Iterator[Client]:
     try:
         client = clickhouse_connect.get_client(**clickhouse_http(settings))
     except (ClickHouseError, OSError) as error:
-        raise ServerError(f"ClickHouse at {address} does not answer: see `medallion status`. ({error})") from error
+        raise server_error(address, error) from error
     try:
         yield client
     except (ClickHouseError, OSError) as error:
-        raise ServerError(f"ClickHouse at {address}: {error}") from error
+        raise server_error(address, error) from error
     finally:
         client.close()
 

@@ -13,6 +13,7 @@ from cli.coverage.trades import KnownGap, StoredDay, TradesEvidence, judge_trade
 from cli.coverage.verdicts import COMPLETE, NOT_EXPECTED, CoverageDay, days_between
 from config.registry import Entry, SymbolRegistry
 from config.settings import Settings
+from config.valid_times import END
 from producers.backfill.done import Filled, filled
 from producers.exchanges import REGISTRY
 from series.declaration import series_named
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver import Client
 
 _EPOCH = date(1970, 1, 1)
-_NEVER = date(2200, 1, 1)
 
 # Exchange code and canonical symbol.
 Market = tuple[str, str]
@@ -50,7 +50,7 @@ class Asked:
     @property
     def parameters(self) -> dict[str, object]:
         """For the statements."""
-        since, until = self.since or _EPOCH, self.until or _NEVER
+        since, until = self.since or _EPOCH, self.until or END.date()
         return {
             "exchange": self.exchange,
             "symbols": [*self.symbols],

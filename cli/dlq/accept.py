@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Annotated
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,13 +11,11 @@ from cli.common.arguments import check_span
 from cli.common.context import DataDirOption, JsonOption, YesOption, err, load_settings, out, print_json, print_table
 from cli.common.work import working
 from cli.dlq.message_id import HELP, parse_message
-from offload.accept import AcceptPlan, Correction, LetterFilter, TradeVersion, plan_accept
-from offload.accept import accept as run_accept
-from offload.clickhouse.tiers import Tiers
-from offload.publish.over_shards import why_not_publishable
-from offload.rederive.run import DayReport
-from offload.tables.slices import micros
-from schemas.valid_times import EARLIEST_US, END_US
+from config.valid_times import EARLIEST, EARLIEST_US, END_US
+
+if TYPE_CHECKING:
+    from offload.accept import AcceptPlan, Correction, TradeVersion
+    from offload.rederive.run import DayReport
 
 FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 # Trades that are printed; `--json` has all.
@@ -47,6 +45,12 @@ def accept(
     re-derivation of the days touched, which must be over. If it is killed, the same command completes the work. On a
     cluster it only shows what would change.
     """
+    # Importing Polars and the Iceberg libraries takes a second, which the group's other commands do not need.
+    from offload.accept import LetterFilter, plan_accept  # noqa: PLC0415
+    from offload.accept import accept as run_accept  # noqa: PLC0415
+    from offload.clickhouse.tiers import Tiers  # noqa: PLC0415
+    from offload.publish.over_shards import why_not_publishable  # noqa: PLC0415
+
     check_span(since, until)
     named = parse_message(message or ())
     if yes and not (named or exchange):
@@ -94,7 +98,7 @@ def accept(
 
 
 def _micros(moment: datetime | None, otherwise: int) -> int:
-    return micros(moment.replace(tzinfo=UTC)) if moment else otherwise
+    return (moment.replace(tzinfo=UTC) - EARLIEST) // timedelta(microseconds=1) if moment else otherwise
 
 
 def _print(wanted: AcceptPlan, days: list[DayReport], *, done: bool, why_not: str) -> None:

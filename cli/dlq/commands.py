@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from clickhouse_connect.driver import Client
 
 from cli.common.arguments import check_names, check_span
 from cli.common.context import (
@@ -24,21 +23,25 @@ from cli.common.context import (
 from cli.common.statements import http_client, rows
 from cli.common.work import working
 from cli.common.workers import WorkerRules, difference, differing, worker_rules
-from cli.dlq import letter as one_letter
-from cli.dlq import resend
 from cli.dlq.accept import accept
 from cli.dlq.message_id import HELP, message_id, parse_message
 from config.errors import MedallionError
 from config.registry import SymbolRegistry
 from config.settings import Settings
+from config.valid_times import EARLIEST, END
 from schemas.reasons import Reason
-from silver_processor.core.rules import Rules
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver import Client
+
+    from cli.dlq import resend
 
 app = typer.Typer(help="Dead letters: rejected messages and the reason of each.", no_args_is_help=True)
 app.command()(accept)
 
 FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
-EPOCH, FAR = datetime(1970, 1, 1), datetime(2200, 1, 1)  # noqa: DTZ001 - typer's defaults; taken as UTC below
+# Typer's times have no zone. They are taken as UTC below.
+EPOCH, FAR = EARLIEST.replace(tzinfo=None), END.replace(tzinfo=None)
 ReasonOption = Annotated[str, typer.Option(help="Only this reason code (see docs/reasons.md).")]
 ExchangeOption = Annotated[str, typer.Option(help="Only this exchange code.")]
 SymbolOption = Annotated[str, typer.Option(help="Only this symbol, in the exchange's own spelling.")]
@@ -47,11 +50,11 @@ SinceOption = Annotated[datetime, typer.Option("--from", help="Rejected at or af
 UntilOption = Annotated[datetime, typer.Option("--to", help="Rejected before this time (UTC).", formats=FORMATS)]
 
 
-ALL = {"exchange": "", "symbol": "", "since": "1970-01-01 00:00:00", "until": "2200-01-01 00:00:00"}
-
-
 def _utc(moment: datetime) -> str:
     return moment.replace(tzinfo=UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+ALL = {"exchange": "", "symbol": "", "since": _utc(EPOCH), "until": _utc(FAR)}
 
 
 def _filters(
@@ -156,6 +159,8 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show dead letters in full: raw message, Bronze row and rule side by side; resolved ones too."""
+    from cli.dlq import letter as one_letter  # noqa: PLC0415 - it imports Polars
+
     topic, partition, offset = parse_message(message or ()) or ("", 0, 0)
     parameters = {
         **_filters(reason, exchange, symbol, trade_id, since, until),
@@ -230,6 +235,10 @@ def replay(
 
     It is safe to repeat: a message that is sent twice arrives once, and the next replay completes an interrupted one.
     """
+    # Validating takes Polars.
+    from cli.dlq import resend  # noqa: PLC0415
+    from silver_processor.core.rules import Rules  # noqa: PLC0415
+
     filters = _filters(reason, exchange, symbol, trade_id, since, until)
     settings = load_settings(data_dir)
     with http_client(settings) as client:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 import requests
 import typer
+from urllib3.exceptions import MaxRetryError
 
 from cli.common.console import VisibleStream
 from cli.common.context import DataDirOption, JsonOption, err, load_settings, out, print_json, print_table
 from cli.common.lag import Lag, wait
+from cli.common.server_errors import code_of, remedy
 from cli.common.work import working
 from cli.messages.sql_error import brief
 from config.connections import clickhouse_requests
@@ -20,6 +23,12 @@ from config.settings import Settings
 
 CHUNK_BYTES = 65_536
 TABLE_FORMAT = "PrettyCompactMonoBlock"
+# ClickHouse sends at most 16 KiB of a message behind rows.
+_END_BYTES = 20_000
+_LATE_ERROR = re.compile(r"Code: \d+\. DB::Exception: [^\r\n]*")
+_UNKNOWN_DATABASE = 81
+_ADDRESS = "MEDALLION_CLICKHOUSE_HOST and MEDALLION_CLICKHOUSE_HTTP_PORT"
+_INCOMPLETE = "The result is incomplete."
 
 
 class QueryError(MedallionError):
@@ -50,6 +59,7 @@ def query(
     parameters: dict[str, str | int] = {"database": database, "default_format": chosen}
     if as_table:
         parameters |= table_settings(out.width)
+    address = f"{settings.clickhouse_host}:{settings.clickhouse_http_port}"
     try:
         answer = requests.post(
             **clickhouse_requests(settings),
@@ -59,17 +69,52 @@ def query(
             allow_redirects=False,
             timeout=(10, None),
         )
-        if answer.status_code != 200:
-            message = answer.text.strip()
-            if not verbose:
-                message = f"{brief(message, text)}\n--verbose shows ClickHouse's whole answer."
-            raise QueryError(message)
-        _write(answer.iter_content(CHUNK_BYTES))
-    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+    except requests.ConnectionError as error:
         raise QueryError(
-            f"ClickHouse at {settings.clickhouse_host}:{settings.clickhouse_http_port} does not answer, or broke off: "
-            f"see `medallion status`. ({error})"
+            f"No ClickHouse answers at {address}: `medallion status` shows whether the stack runs, `medallion up` "
+            f"starts it; of a deployed stack, correct {_ADDRESS}. ({_reason(error)})"
         ) from error
+    if answer.status_code != 200:
+        raise _refused(answer.text.strip(), text, settings, verbose=verbose)
+    end = bytearray()
+    try:
+        _write(_with_end(answer.iter_content(CHUNK_BYTES), end))
+    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+        # The status of an answer is sent before the statement has ended. ClickHouse then writes its message behind the
+        # rows and breaks off.
+        said = list(_LATE_ERROR.finditer(end.decode(errors="replace")))
+        if said:
+            raise _refused(said[-1].group(), text, settings, verbose=verbose, note=_INCOMPLETE) from error
+        raise QueryError(
+            f"The connection to ClickHouse at {address} broke off. {_INCOMPLETE} `medallion status` shows whether the"
+            f" server runs; then run the statement again. ({error})"
+        ) from error
+
+
+def _reason(error: BaseException) -> BaseException:
+    """Why no connection came about, without the address that `requests` writes around it."""
+    return next((said.reason for said in error.args if isinstance(said, MaxRetryError) and said.reason), error)
+
+
+def _refused(answer: str, sql: str, settings: Settings, *, verbose: bool, note: str = "") -> QueryError:
+    """What is wrong, where, and who can do what about it."""
+    code, database = code_of(answer), settings.clickhouse_database
+    otherwise = "Correct the statement."
+    if code is None:
+        otherwise = f"This is no answer of ClickHouse: correct {_ADDRESS}."
+    elif code == _UNKNOWN_DATABASE and f" {database} " in answer and database not in sql:
+        otherwise = "`medallion ddl apply` makes this database; of another one, correct MEDALLION_CLICKHOUSE_DATABASE."
+    message = answer if verbose else brief(answer, sql)
+    lines = (message, note, remedy(code, otherwise), "" if verbose else "--verbose shows ClickHouse's whole answer.")
+    return QueryError("\n".join(line for line in lines if line))
+
+
+def _with_end(chunks: Iterable[bytes], end: bytearray) -> Iterator[bytes]:
+    """The chunks; `end` has the last bytes of those that came."""
+    for chunk in chunks:
+        end += chunk
+        del end[:-_END_BYTES]
+        yield chunk
 
 
 def table_settings(width: int) -> dict[str, int]:
@@ -115,14 +160,21 @@ def drain(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Wait until every published message has reached its end: a Silver row, a counted duplicate or a dead letter."""
+    """Wait until every published message has reached its end: a Silver row, a counted duplicate or a dead letter.
+
+    Exit code 1 if a stage is still behind, or if the broker deleted messages that a stage had not read. What it deleted
+    before this command ran, `medallion lineage verify` names.
+    """
     settings = load_settings(data_dir)
     go_on = "The messages continue on their way: `medallion drain` waits again."
     with working("Draining", go_on, quiet=as_json) as work:
         most = 0
+        deleted: dict[tuple[str, str, int], Lag] = {}
 
         def watch(lags: list[Lag]) -> None:
             nonlocal most
+            # Seen only until the group goes on with the first message that is left.
+            deleted.update({(lag.stage, lag.topic, lag.partition): lag for lag in lags if lag.deleted})
             behind = sum(lag.messages for lag in lags)
             most = max(most, behind)
             work.show(
@@ -133,7 +185,21 @@ def drain(
 
         behind = wait(settings, timeout, watch)
     if as_json:
-        print_json({"drained": not behind, "behind": behind})
+        print_json({"drained": not behind and not deleted, "behind": behind, "deleted": [*deleted.values()]})
+    if deleted:
+        if not as_json:
+            print_table(
+                "Deleted by the broker before they were read",
+                ("stage", "topic", "partition", "first offset", "last offset", "messages"),
+                [
+                    (lag.stage, lag.topic, lag.partition, lag.committed, lag.low_watermark - 1, lag.deleted)
+                    for lag in deleted.values()
+                ],
+            )
+        err.print(
+            "No later layer has these messages: `medallion backfill` fetches their trades again. Let the broker keep"
+            " messages for longer than a stage may stand still."
+        )
     if behind:
         if not as_json:
             print_table(
@@ -142,6 +208,8 @@ def drain(
                 [(lag.stage, lag.topic, lag.partition, lag.messages) for lag in behind],
             )
         err.print("A stage is behind: see `medallion status` and the logs of this stage.")
+    if behind or deleted:
         raise typer.Exit(1)
     if not as_json:
-        err.print("Drained: every published message has reached its end.")
+        err.print("Drained: every message that the broker kept has reached its end.")
+        err.print("`medallion lineage verify` names those that it deleted unread.")

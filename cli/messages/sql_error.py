@@ -8,7 +8,7 @@ from rich.cells import cell_len
 
 # The message of any server version: `Code: 47. DB::Exception: <words> (UNKNOWN_IDENTIFIER) (version …)`.
 _ANSWER = re.compile(
-    r"Code: (?P<code>\d+)\. DB::Exception: (?P<words>.*?)(?:\. ?| )?"
+    r"(?:Code: (?P<code>\d+)\. DB::Exception: )+(?P<words>.*?)(?:\. ?| )?"
     r"(?:\((?P<name>[A-Z][A-Z0-9_]+)\))? ?(?:\(version .*\))?",
     re.DOTALL,
 )

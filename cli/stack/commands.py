@@ -20,6 +20,7 @@ from cli.common.state_folder import find_state_folder
 from cli.common.work import explained
 from cli.common.workers import print_workers, worker_rules
 from cli.stack import alerts, connecting, producing
+from cli.stack.answering import seen_now
 from config.connections import clickhouse_native
 from config.disks import FULL
 from config.settings import Settings
@@ -202,8 +203,9 @@ def status(
     workers = worker_rules(settings, data_dir)
     schedules = last_runs(ScheduleStates(state.data_dir))
     lags, why_not = _measure(settings)
+    state, silent = seen_now(state)
     full = troubles.values() if any(disk.level == FULL for disk in measured) else ()
-    state = _degraded(state, [*full, *([why_not] if why_not else [])])
+    state = _degraded(state, [*full, *filter(None, (why_not, silent))])
     if as_json:
         print_json(
             {

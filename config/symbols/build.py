@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from config.errors import MedallionError
 from config.registry import ACTIVE, HALTED, Defaults, Entry, SymbolRegistry, SymbolsFile
 from config.symbols.markets import Markets
+from config.valid_times import END_MS
 
 # By exchange code: ccxt's class, and the market types of the code's stream.
 SOURCES: Mapping[str, tuple[str, frozenset[str]]] = {
@@ -31,8 +32,8 @@ _ALL_TYPES = frozenset({"spot", "swap", "future"})
 # Exchanges whose stream uses ccxt's `symbol`: ccxt's `id` is that of another interface (Kraken: REST `XXBTZUSD`, v2
 # `BTC/USD`).
 _NAMED_BY_SYMBOL = frozenset({"kraken"})
-# No market is older than Bitcoin. A list may have markets that begin later.
-_FIRST_MS, _LAST_MS = 1_230_940_800_000, 7_258_118_400_000
+# 2009-01-03: no market is older than Bitcoin. A list may have markets that begin later than now.
+_FIRST_MS = 1_230_940_800_000
 # Two listed markets that agree in these are one market.
 _SAME = ("id", "symbol", "baseId", "quoteId", "type")
 
@@ -189,7 +190,7 @@ def _number(value: Any) -> Decimal | None:
 def _listed_on(market: Mapping[str, Any]) -> date | None:
     """The day of ccxt's `created` (ms); None if the list does not have it, or has an impossible time."""
     created = market.get("created")
-    if not isinstance(created, int) or not _FIRST_MS <= created <= _LAST_MS:
+    if not isinstance(created, int) or not _FIRST_MS <= created < END_MS:
         return None
     return datetime.fromtimestamp(created / 1e3, UTC).date()
 

@@ -31,7 +31,10 @@ class StackError(MedallionError):
 
 
 class ServiceState(BaseModel):
-    """One process of the stack as its supervisor last saw it. `metrics_url`: "" if it has no metrics."""
+    """One process of the stack as its supervisor last saw it.
+
+    `metrics_url`: "" if it has no metrics. `ready_url`: where it says whether it is ready; "" if it has no such place.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -41,6 +44,7 @@ class ServiceState(BaseModel):
     restarts: int = 0
     detail: str = ""
     metrics_url: str = ""
+    ready_url: str = ""
 
 
 class StackState(BaseModel):

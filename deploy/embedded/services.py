@@ -45,6 +45,7 @@ class Service:
         unready: gives the reason why the process is not ready; "" if it is.
         must_answer: a process that is not ready for long is ended and started again.
         metrics_url: "" if it has no metrics.
+        ready_url: where `unready` asks; "" if it asks no address.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Service:
     unready: Callable[[], Awaitable[str]]
     must_answer: bool = False
     metrics_url: str = ""
+    ready_url: str = ""
 
 
 def stack_environment(
@@ -130,8 +132,8 @@ def clickhouse_service(data_dir: DataDir, ports: Ports, environment: Mapping[str
         f"--landing-database={settings.clickhouse_database}",
         *(f"--readable={folder}" for folder in data_dir.warehouses),
     )
-    ping = _until_ok(f"http://{LOOPBACK}:{ports.clickhouse_http}/ping")
-    return Service("clickhouse", argv, own, ping, must_answer=True)
+    ping = f"http://{LOOPBACK}:{ports.clickhouse_http}/ping"
+    return Service("clickhouse", argv, own, _until_ok(ping), must_answer=True, ready_url=ping)
 
 
 def _analyst_tables(settings: Settings) -> tuple[str, ...]:
@@ -146,12 +148,14 @@ def _analyst_tables(settings: Settings) -> tuple[str, ...]:
 def silver_service(index: int, ports: Ports, environment: Mapping[str, str]) -> Service:
     """One Silver worker, ready while every partition of Bronze has an owner as far as it knows."""
     port = ports.metrics[index]
+    ready_url = f"http://{LOOPBACK}:{port}/readyz"
     return Service(
         f"silver-{index}",
         (sys.executable, "-m", "silver_processor"),
         {**environment, "MEDALLION_METRICS_PORT": str(port)},
-        _until_ok(f"http://{LOOPBACK}:{port}/readyz"),
+        _until_ok(ready_url),
         metrics_url=f"http://{LOOPBACK}:{port}/metrics",
+        ready_url=ready_url,
     )
 
 
@@ -164,6 +168,7 @@ def offload_service(port: int, environment: Mapping[str, str]) -> Service:
         {**environment, "MEDALLION_METRICS_PORT": str(port)},
         _until_ok(metrics_url),
         metrics_url=metrics_url,
+        ready_url=metrics_url,
     )
 
 
@@ -178,17 +183,20 @@ def schedules_service(data_dir: DataDir, port: int, environment: Mapping[str, st
         {**environment, **own},
         _until_ok(metrics_url),
         metrics_url=metrics_url,
+        ready_url=metrics_url,
     )
 
 
 def serving_service(data_dir: DataDir, port: int, environment: Mapping[str, str]) -> Service:
     """The page and Binance's interfaces, ready while ClickHouse answers it."""
+    ready_url = f"http://{LOOPBACK}:{port}/readyz"
     return Service(
         SERVING,
         (sys.executable, "-m", "cli", "serve"),
         analyst_environment(data_dir.path, environment),
-        _until_ok(f"http://{LOOPBACK}:{port}/readyz"),
+        _until_ok(ready_url),
         metrics_url=f"http://{LOOPBACK}:{port}/metrics",
+        ready_url=ready_url,
     )
 
 

@@ -359,6 +359,7 @@ class Supervisor:
                 restarts=child.restarts,
                 detail=child.detail,
                 metrics_url=child.service.metrics_url,
+                ready_url=child.service.ready_url,
             )
             for name, child in self._children.items()
         ]

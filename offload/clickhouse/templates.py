@@ -7,9 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ddl.quoting import quote_name, quote_string
-from ddl.render import MIGRATIONS_FOLDER
-from schemas.kinds import COUNTED
+from ddl.render import MIGRATIONS_FOLDER, share_definitions
 
 _OFFLOAD = Path(__file__).parents[1]
 _ENVIRONMENT = Environment(
@@ -19,8 +17,7 @@ _ENVIRONMENT = Environment(
     trim_blocks=True,
     autoescape=False,  # noqa: S701 - the output is SQL, and all variables are constants or quoted
 )
-_ENVIRONMENT.filters |= {"literal": quote_string, "name": quote_name}
-_ENVIRONMENT.globals["counted_kinds"] = COUNTED
+share_definitions(_ENVIRONMENT)
 
 
 def render(name: str, **context: Any) -> str:

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from pyiceberg.table import Table
 
+from config.valid_times import END_US
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.server import arrival_hours
 from offload.clickhouse.templates import render
@@ -25,7 +26,6 @@ from offload.hourly.late_candles import ColdSilver, CountedTrades
 from offload.report import OffloadProgress, OnProgress, SliceStep
 from offload.tables.cold_tables import BY_NAME, TABLES, ColdTable
 from offload.tables.slices import HOUR_US
-from schemas.valid_times import END_US
 
 
 @dataclass(frozen=True)

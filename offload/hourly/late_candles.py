@@ -15,6 +15,7 @@ from pyiceberg.expressions import And, BooleanExpression, EqualTo
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
+from config.valid_times import EARLIEST_US, END_US
 from offload.clickhouse.checksums import Checksums, checksums_of, cold_sources
 from offload.clickhouse.client import HotStore, Parameters
 from offload.clickhouse.server import arrival_hours
@@ -26,7 +27,6 @@ from offload.tables.cold_tables import BY_NAME, ColdTable
 from offload.tables.slice_records import read_ledger
 from offload.tables.slices import DAY_US, SECOND_US, Slice, hour
 from schemas.kinds import COUNTED
-from schemas.valid_times import EARLIEST_US, END_US
 
 _SILVER = BY_NAME["silver_trades"]
 CountedTrades = dict[tuple[str, Slice], int]

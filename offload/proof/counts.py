@@ -11,11 +11,11 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict
 from pyiceberg.table import Table
 
+from config.valid_times import EARLIEST_US, END_US
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.templates import render
 from offload.proof.sources import ProofSources
 from offload.tables.slices import instant, micros
-from schemas.valid_times import EARLIEST_US, END_US
 
 # Messages whose coordinates are grouped in one query.
 CHUNK_ROWS = 2_000_000

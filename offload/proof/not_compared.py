@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from config.valid_times import END_US
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.server import arrival_hours
 from offload.clickhouse.templates import render
@@ -15,7 +16,6 @@ from offload.files.export import select_of
 from offload.tables.cold_tables import ColdTable
 from offload.tables.slice_records import SliceRecord, read_ledger, read_silver_windows
 from offload.tables.slices import Slice, hour
-from schemas.valid_times import END_US
 
 
 class NotCompared(BaseModel):

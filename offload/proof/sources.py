@@ -9,6 +9,7 @@ from typing import Any
 
 from pyiceberg.table import Table
 
+from config.valid_times import EARLIEST_US, END_US
 from offload.clickhouse.checksums import KnownTypes, cold_sources
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.server import arrival_hours
@@ -18,7 +19,6 @@ from offload.files.scans import file_paths
 from offload.tables.cold_tables import BY_NAME, ColdTable
 from offload.tables.slice_records import read_ledger
 from offload.tables.slices import HOUR_US, SECOND_US, Slice, parse_hour_id
-from schemas.valid_times import EARLIEST_US, END_US
 
 _RAW = BY_NAME["raw_trades"]
 # The tables in which a message ends. A resolved dead letter is no longer in `dlq_trades`.

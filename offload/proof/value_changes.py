@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from schemas.valid_times import EARLIEST_US, END_US
+from config.valid_times import EARLIEST_US, END_US
 from series.declaration import Column, Series
 
 Row = Mapping[str, Any]

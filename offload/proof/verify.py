@@ -14,6 +14,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, computed_field
 from pyiceberg.table import Table
 
+from config.valid_times import END_US
 from offload.clickhouse.checksums import MODULUS, Checksums, KnownTypes, checksums_of, cold_sources, merge_key
 from offload.clickhouse.client import HotStore, Parameters
 from offload.clickhouse.server import arrival_hours
@@ -27,7 +28,6 @@ from offload.report import OnTable
 from offload.tables.cold_tables import BY_NAME, LAYERS, TABLES, ColdTable, Layer
 from offload.tables.slice_records import read_ledger, read_left
 from offload.tables.slices import Slice, instant, micros, parse_gold_id, parse_hour_id
-from schemas.valid_times import END_US
 
 _SILVER = BY_NAME["silver_trades"]
 

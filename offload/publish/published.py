@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pyiceberg.table import Table
 
+from config.valid_times import EARLIEST_US, END_US
 from offload.clickhouse.checksums import Checksums, add_checksums, checksums_of, cold_sources
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.server import partition_of
@@ -16,7 +17,6 @@ from offload.retention.union_views import left_periods, period_at
 from offload.tables.cold_tables import BY_NAME, GOLD, ColdTable
 from offload.tables.slice_records import offloaded_hours
 from offload.tables.slices import Slice
-from schemas.valid_times import EARLIEST_US, END_US
 
 
 def is_published(hot: HotStore, tables: Mapping[str, Table], part: Slice) -> bool:

@@ -22,6 +22,7 @@ from pyiceberg.expressions import And, BooleanExpression, EqualTo
 from pyiceberg.io.pyarrow import parquet_file_to_data_file
 from pyiceberg.table import Table
 
+from config.valid_times import EARLIEST_US, END_US
 from offload.clickhouse.checksums import cold_sources
 from offload.clickhouse.client import CHUNK_BYTES, HotStore
 from offload.clickhouse.server import partition_of, server_now_us, truncate
@@ -39,7 +40,6 @@ from offload.tables.cold_tables import BY_NAME, ColdTable
 from offload.tables.slice_records import SliceRecord, offloaded_hours, open_hours, read_ledger
 from offload.tables.slices import DAY_US, HOUR_US, SECOND_US, Slice, hour, instant, parse_hour_id
 from schemas.coordinates import COORDINATES
-from schemas.valid_times import EARLIEST_US, END_US
 
 RAW, BRONZE = BY_NAME["raw_trades"], BY_NAME["bronze_trades"]
 # Prefixes of table properties, followed by a day (µs). The first: hot Bronze does not have a commit's rows of the day

@@ -16,6 +16,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 from pyiceberg.exceptions import CommitFailedException
 
+from config.valid_times import EARLIEST_US, END_US
 from ddl.layers import Retention, load_layers
 from offload.clickhouse.checksums import Checksums, KnownTypes, add_checksums, checksums_of, cold_sources, merge_key
 from offload.clickhouse.server import partition_rows
@@ -31,7 +32,6 @@ from offload.retry import retry_on
 from offload.tables.cold_tables import STAGING, TABLES, ColdTable
 from offload.tables.slice_records import left_properties
 from offload.tables.slices import Slice, hot_partition, instant, period_of
-from schemas.valid_times import EARLIEST_US, END_US
 
 State = Literal["young", "confirmed", "held", "dropped", "kept"]
 _NO_DAY = (

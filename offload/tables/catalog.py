@@ -96,8 +96,10 @@ def open_catalog(settings: Settings, *, create: bool = True) -> Catalog:
             properties["init_catalog_tables"] = "false"
         return _sql_catalog(properties)
     except (OSError, OperationalError, ArgumentError) as error:
+        # SQLAlchemy's text has the statement, too.
+        reason = error.orig if isinstance(error, OperationalError) else error
         message = (
-            f"Cannot open the Iceberg catalog {uri} with warehouse {warehouse}: {error}. Check "
+            f"Cannot open the Iceberg catalog {uri} with warehouse {warehouse}: {reason}. Check "
             "MEDALLION_ICEBERG_CATALOG_URI and MEDALLION_ICEBERG_WAREHOUSE, and that the folders can be written."
         )
         raise WarehouseError(message) from error

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from pyiceberg.expressions import And, BooleanExpression, EqualTo, GreaterThanOrEqual, LessThan
 
+from config.valid_times import EARLIEST, END
 from offload.tables.cold_tables import ColdTable
 
 SECOND_US = 1_000_000
@@ -95,7 +96,7 @@ def hot_partition(partition_id: str) -> Slice | None:
     Kafka timestamps were not in ms.
     """
     period = period_of(partition_id)
-    if len(period) not in {6, 8} or not "1970" <= period[:4] < "2200":
+    if len(period) not in {6, 8} or not str(EARLIEST.year) <= period[:4] < str(END.year):
         return None
     moment = datetime.strptime(period, "%Y%m%d" if len(period) == 8 else "%Y%m").replace(tzinfo=UTC)
     if len(period) == 8:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.valid_times import END_US
+from config.valid_times import END_US
 from serving.market_data.amounts import amount
 from serving.market_data.buyers import TRADES, Buyers
 from serving.market_data.intervals import Interval

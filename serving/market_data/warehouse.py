@@ -18,8 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from config.connections import clickhouse_requests, tls_context
 from config.settings import Settings
 from ddl.quoting import quote_string
-from ddl.render import MIGRATIONS_FOLDER
-from schemas.kinds import COUNTED
+from ddl.render import MIGRATIONS_FOLDER, share_definitions
 from serving import errors, metrics
 
 SECONDS = 10
@@ -38,8 +37,7 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     autoescape=False,  # noqa: S701 - SQL, and only constants of ours are rendered
 )
-_TEMPLATES.filters["literal"] = quote_string
-_TEMPLATES.globals["counted_kinds"] = COUNTED
+share_definitions(_TEMPLATES)
 
 Row = dict[str, Any]
 

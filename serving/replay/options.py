@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import msgspec
 
-from schemas.valid_times import END_US
+from config.valid_times import EARLIEST, END
 from serving.errors import ApiError
 from serving.market_data.markets import Markets
 
@@ -19,8 +19,6 @@ LONGEST_WINDOW_S = 86_400
 # The exchanges' names of their channels of trades. Only these channels are recorded.
 _CHANNELS = frozenset({"trade", "trades", "trades-all", "publicTrade", "market_trades", "match", "matches"})
 _PIN = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_END = _EPOCH + timedelta(microseconds=END_US)
 _ILLEGAL, _INVALID = -1100, -1130
 
 
@@ -90,12 +88,12 @@ def _moment(name: str, text: str) -> int:
     try:
         parsed = datetime.fromisoformat(text)
         moment = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
-        is_known = _EPOCH <= moment < _END
+        is_known = EARLIEST <= moment < END
     except (ValueError, OverflowError):
         is_known = False
     if not is_known:
         raise _invalid(f"'{name}' must be a time since 1970 such as 2026-11-28 or 2026-11-28T10:00:00.5Z.")
-    since = moment - _EPOCH
+    since = moment - EARLIEST
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 

@@ -12,7 +12,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.valid_times import END_US
+from config.valid_times import END_MS
 from serving.errors import ApiError, contradictory
 from serving.market_data import tickers
 from serving.market_data.amounts import amount
@@ -30,7 +30,6 @@ _DEFAULT_RATES, _MOST_RATES = 100, 1_000
 # An answer may be so old: bots ask for the prices of all markets all the time.
 _KEPT_S = 0.5
 # ms since the epoch.
-_END_OF_TIME = END_US // 1_000
 
 
 def json_response(value: Any, status: int = 200) -> Response:
@@ -136,7 +135,7 @@ class RestApi:
         """`/trades`: the newest trades of a market."""
         parameters = _read(request, "symbol", "limit")
         symbol, limit = parameters.symbol(self._names), parameters.limit(_DEFAULT_ROWS, _MOST_TRADES)
-        rows = await self._trades(symbol, limit, 0, _END_OF_TIME, 0, is_latest=True)
+        rows = await self._trades(symbol, limit, 0, END_MS, 0, is_latest=True)
         best = {} if self._venue.is_futures else {"isBestMatch": True}
         return json_response(
             [
@@ -162,7 +161,7 @@ class RestApi:
         if from_id and (start is not None or end is not None):
             raise contradictory()
         is_latest = start is None and not from_id
-        until = _END_OF_TIME if end is None else end + 1
+        until = END_MS if end is None else end + 1
         rows = await self._trades(symbol, limit, start or 0, until, from_id, is_latest=is_latest)
         best = {} if self._venue.is_futures else {"M": True}
         return json_response(

@@ -17,13 +17,14 @@ _TIMEOUT_S = 3.0
 class PartitionBacklog:
     """A group's backlog in one partition.
 
-    `committed`: the group's committed offset, or the partition's first offset if there is none. `end`: the offset of
-    the next message that is published.
+    `committed`: the group's committed offset, or `first` if there is none. `first`: the offset of the oldest message
+    that the broker keeps. `end`: the offset of the next message that is published.
     """
 
     topic: str
     partition: int
     committed: int
+    first: int
     end: int
 
     @property
@@ -50,7 +51,7 @@ def backlog(consumer: Consumer, topics: Iterable[str], timeout_s: float = _TIMEO
     backlogs = []
     for committed in consumer.committed(partitions, timeout=timeout_s) if partitions else ():
         partition = TopicPartition(committed.topic, committed.partition)
-        low, end = consumer.get_watermark_offsets(partition, timeout=timeout_s)
-        offset = committed.offset if committed.offset >= 0 else low
-        backlogs.append(PartitionBacklog(committed.topic, committed.partition, offset, end))
+        first, end = consumer.get_watermark_offsets(partition, timeout=timeout_s)
+        offset = committed.offset if committed.offset >= 0 else first
+        backlogs.append(PartitionBacklog(committed.topic, committed.partition, offset, first, end))
     return backlogs

@@ -12,8 +12,8 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from config.valid_times import EARLIEST_US, END_US
 from schemas.records import SILVER
-from schemas.valid_times import EARLIEST_US, END_US
 from silver_processor.clickhouse import ClickHouse
 from silver_processor.core.matches import SAME_TIME_US
 from silver_processor.core.versions import HELD, IDENTITY, versions_of

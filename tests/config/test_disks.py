@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from pyiceberg.io.pyarrow import PyArrowFileIO
 
-from config.disks import FULL, LOW, OK, Disk, DiskMetrics, is_no_space, local_folder, measure
+from config.disks import FULL, LOW, OK, Disk, DiskMetrics, local_folder, measure, no_space
 
 MIB, GIB = 1 << 20, 1 << 30
 
@@ -40,11 +40,12 @@ def test_one_disk_of_two_folders_is_measured_once(tmp_path: Path) -> None:
 def test_a_full_disk_behind_a_failure_is_found() -> None:
     wrapped = RuntimeError("commit failed")
     wrapped.__cause__ = OSError(errno.ENOSPC, "No space left on device", "/w/x.parquet")
-    assert is_no_space(wrapped)
-    assert is_no_space(ValueError("(sqlite3.OperationalError) database or disk is full"))
-    assert is_no_space(RuntimeError("Code: 243. DB::Exception: Cannot reserve 1.00 MiB, not enough space"))
-    assert not is_no_space(OSError(errno.EACCES, "Permission denied"))
-    assert not is_no_space(None)
+    assert no_space(wrapped) is wrapped.__cause__
+    for said in ("(sqlite3.OperationalError) database or disk is full", "Code: 243. DB::Exception: Cannot reserve 1 B"):
+        error = ValueError(said)
+        assert no_space(error) is error
+    assert no_space(OSError(errno.EACCES, "Permission denied")) is None
+    assert no_space(None) is None
 
 
 def test_a_warehouse_s_folder_is_the_one_that_pyiceberg_writes_to() -> None:

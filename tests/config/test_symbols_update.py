@@ -177,7 +177,10 @@ def test_the_life_of_a_market_is_kept() -> None:
     bybit = asked("bybit", {"/v5/market/instruments-info": market_lists.bybit})
     # launchTime 1585526400000 in market_lists.bybit_linear.
     assert markets_to_symbols("bybit_linear", bybit).entries["BTCUSDT"].listed_on == date(2020, 3, 30)
-    strange = [market("A/C", created=1), market("B/C", created="soon"), market("D/C", created=None)]
+    strange = [
+        market("A/C", created=1), market("B/C", created="soon"), market("D/C", created=None),
+        market("E/C", created=7_258_118_400_000),
+    ]  # fmt: skip
     assert {one.listed_on for one in markets_to_symbols("binance", strange).entries.values()} == {None}
 
     def step(before: SymbolsFile, listed: list[Any], day: int) -> tuple[SymbolsFile, tuple[Any, ...]]:

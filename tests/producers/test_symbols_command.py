@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli.messages.symbols import app
-from config.registry import LOOKUP, RegistryError, SymbolRegistry
+from config.registry import RegistryError, SymbolRegistry
 from config.settings import DEFAULT_SYMBOLS_FILE
 from config.symbols.markets import MarketsFileError
 
@@ -28,7 +28,7 @@ def test_list_shows_the_registry() -> None:
     shown = CliRunner().invoke(app, ["list", "--exchange", "kraken", "--json"])
     assert shown.exit_code == 0, shown.output
     rows = SymbolRegistry.load(DEFAULT_SYMBOLS_FILE).lookup
-    got = [{name: row[name] for name in LOOKUP} for row in json.loads(shown.stdout)]
+    got = [{name: row[name] for name in rows[0]} for row in json.loads(shown.stdout)]
     assert got == [row for row in rows if row["exchange"] == "kraken"] != []
 
 

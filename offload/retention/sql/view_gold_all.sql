@@ -32,8 +32,8 @@ WITH
         )
     ) AS late,
     -- Where there is none, a time that no trade has.
-    if(empty(late), toInt64(7258118400), arrayMin(candle -> candle.3, late)) AS late_from,
-    if(empty(late), toInt64(7258118400), arrayMax(candle -> candle.3, late) + {{ seconds }}) AS late_to
+    if(empty(late), toInt64({{ end_us // 1000000 }}), arrayMin(candle -> candle.3, late)) AS late_from,
+    if(empty(late), toInt64({{ end_us // 1000000 }}), arrayMax(candle -> candle.3, late) + {{ seconds }}) AS late_to
 SELECT
     exchange,
     symbol,

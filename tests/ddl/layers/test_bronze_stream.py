@@ -11,7 +11,7 @@ import pytest
 
 from config.settings import Settings
 from ddl.render import render
-from schemas.records import BRONZE, DEAD_LETTER, DUPLICATE, SILVER
+from schemas.records import BRONZE, DUPLICATE, SILVER, DeadLetter
 from tests.ddl.conftest import make_warehouse
 from tests.ddl.engine import Engine
 from tests.ddl.feed import envelope, publish
@@ -29,7 +29,8 @@ def test_tables_have_the_columns_of_their_records(engine: Engine, warehouse: Set
     assert columns(engine, warehouse, "bronze_trades_sink") == [*BRONZE.names, "_key"]
     assert columns(engine, warehouse, "silver_trades") == SILVER.names
     assert columns(engine, warehouse, "duplicate_trades") == DUPLICATE.names
-    assert columns(engine, warehouse, "dlq_trades")[: len(DEAD_LETTER.names)] == DEAD_LETTER.names
+    fields = [*DeadLetter.model_fields]
+    assert columns(engine, warehouse, "dlq_trades")[: len(fields)] == fields
 
 
 def test_every_message_goes_out_even_if_bronze_merges_it(engine: Engine, warehouse: Settings) -> None:

@@ -218,7 +218,7 @@ class Group:
     def _measure(self) -> list[PartitionBacklog]:
         if self.places is None:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
-        return [PartitionBacklog(BRONZE, number, 10, 10 + waiting) for number, waiting in self.places.items()]
+        return [PartitionBacklog(BRONZE, number, 10, 0, 10 + waiting) for number, waiting in self.places.items()]
 
     def after(self, seconds: float) -> list[str]:
         """What has been done when it looks again so many seconds later."""

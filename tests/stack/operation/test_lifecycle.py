@@ -199,6 +199,10 @@ def test_passwords_reach_every_command_and_a_silent_node_is_started_again(
 
     (node,) = (service for service in shown["services"] if service["name"] == "clickhouse")
     os.kill(node["pid"], signal.SIGSTOP)
+    frozen = medallion("status", "--data-dir", stack, "--json", check=False)
+    told = orjson.loads(frozen.stdout)
+    assert (frozen.returncode, told["state"], told["detail"]) == (1, "degraded", "clickhouse does not answer")
+    assert [one["state"] for one in told["services"] if one["name"] == "clickhouse"] == ["unready"]
 
     def is_back() -> bool:
         found = orjson.loads(medallion("status", "--data-dir", stack, "--json", check=False).stdout or b"{}")

@@ -1,0 +1,59 @@
+"""A command that meets a full disk says in one sentence what is full and what to do, and no statement of a library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+import cli.main
+from config.settings import Settings
+from offload.errors import WarehouseError
+from offload.tables import catalog
+
+
+def full_database(folder: Path) -> sa.Engine:
+    """An SQLite database in which no more pages fit, as on a full disk."""
+    engine = sa.create_engine(f"sqlite:///{folder / 'catalog.db'}")
+
+    @sa.event.listens_for(engine, "connect")
+    def limit(connection: Any, _record: object) -> None:
+        connection.execute("PRAGMA max_page_count = 1")
+
+    return engine
+
+
+def make_a_table(folder: Path) -> None:
+    with full_database(folder).begin() as connection:
+        connection.execute(sa.text("CREATE TABLE iceberg_tables (secret_statement TEXT)"))
+
+
+def wrapped(folder: Path) -> None:
+    try:
+        make_a_table(folder)
+    except sa.exc.OperationalError as error:
+        raise WarehouseError(f"Cannot open the catalog: {error}. Check the settings.") from error
+
+
+@pytest.mark.parametrize("command", [make_a_table, wrapped])
+def test_the_command_names_the_disk_and_no_statement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: Any
+) -> None:
+    monkeypatch.setattr(cli.main, "app", lambda: command(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        cli.main.main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert said.startswith("error: No space left on a disk: ")
+    assert said.endswith("nothing is lost. (OperationalError: database or disk is full)\n")
+    assert "secret_statement" not in said
+
+
+def test_a_catalog_that_cannot_be_opened_shows_the_reason_without_the_statement(tmp_path: Path) -> None:
+    broken = tmp_path / "catalog.db"
+    broken.mkdir()
+    settings = Settings(iceberg_catalog_uri=f"sqlite:///{broken}", iceberg_warehouse=f"file://{tmp_path / 'warehouse'}")
+    with pytest.raises(WarehouseError, match=r": unable to open database file\. Check MEDALLION_ICEBERG_CATALOG_URI"):
+        catalog.open_catalog(settings)
