@@ -228,6 +228,8 @@ async def _refusal(url: str) -> str:
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session,
             session.get(url) as response,
         ):
-            return "" if response.status == HTTPStatus.OK else (await response.text())[:_REASON_CHARACTERS].strip()
+            if response.status == HTTPStatus.OK:
+                return ""
+            return (await response.text())[:_REASON_CHARACTERS].strip() or f"{url} answers {response.status}"
     except (aiohttp.ClientError, TimeoutError, OSError):
         return f"{url} does not answer"

@@ -40,7 +40,10 @@ const panes = new Panes(
 
 const live = new Live({
   onKline: (k) => {
-    const one = candleOf({ openTime: k.t, closeTime: k.T, open: k.o, high: k.h, low: k.l, close: k.c, volume: k.v, trades: k.n, isClosed: k.x, isComplete: true });
+    // A message does not say whether the candle is incomplete, back-filled or pinned: that stays as it was loaded.
+    const known = candles.get(k.t / 1000)?.words ?? [];
+    const states = { isComplete: !known.includes("incomplete"), isBackfilled: known.includes("back-filled"), isPinned: known.includes("pinned") };
+    const one = candleOf({ openTime: k.t, closeTime: k.T, open: k.o, high: k.h, low: k.l, close: k.c, volume: k.v, trades: k.n, isClosed: k.x, ...states });
     candles.set(one.time, one);
     if (!drawn) return;
     const { newest } = drawn;
