@@ -132,7 +132,7 @@ def flipped(content: bytes) -> bytes:
     return bytes(damaged)
 
 
-CASES = Path(__file__).resolve().parents[1] / "cases" / "17-hostile-files"
+CASES = Path(__file__).resolve().parents[1] / "cases" / "hostile-files"
 
 
 @pytest.mark.parametrize(

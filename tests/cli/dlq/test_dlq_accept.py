@@ -14,7 +14,7 @@ from tests.stack.truth import FRAMES
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 
-CASE = Path(__file__).resolve().parents[2] / "cases" / "19-dump-corrected-later"
+CASE = Path(__file__).resolve().parents[2] / "cases" / "dump-corrected-later"
 DAY = ("--from", "2026-07-03", "--to", "2026-07-04")
 MARKET = ("--exchange", "binance_usdm", "--symbol", "SOLUSDT")
 
