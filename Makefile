@@ -126,7 +126,7 @@ lock:  ## pin every dependency again, hashes included (after `make test` has mad
 	$(PIN) --extra embedded --extra prefect -o requirements-prefect.txt pyproject.toml tests/series/prefect/requirements.in
 
 clean:  ## remove the virtual environments and the default data folder
-	rm -rf $(VENV) $(VENV)-conformance .medallion
+	rm -rf $(VENV) $(VENV)-* .medallion
 
 # `python3 -m venv` needs Debian's python3-venv; without it pip may still be there to fill an empty environment.
 INSTALL := -m pip install -q --disable-pip-version-check --require-hashes
