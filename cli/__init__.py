@@ -1,4 +1,3 @@
-"""The `medallion` command.
+"""The `medallion` command. It may import every other package.
 
-Folders: `common` is imported by all others, which have the subcommands.
-"""
+Folders: `common`, then `coverage`, then those with the subcommands. A folder may import those before it."""

@@ -63,7 +63,7 @@ class LazyGroup(typer.core.TyperGroup):
         return list(COMMANDS)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; Ctrl-C where the command says nothing about it gets the words for all of them."""
+        """Run a command. If it has no message of its own for Ctrl-C, Ctrl-C ends it with this one."""
         with explained(lambda: "The command did not end: run it again."):
             return super().invoke(ctx)
 

@@ -1,1 +1,1 @@
-"""How the services are run."""
+"""How the services are run. May import every package but `cli`."""

@@ -1,8 +1,8 @@
 """Pin every image of the deployment by digest. `python -m deploy.digests`: what would change; `--write`: change it.
 
 Docker's own client asks the registries (`docker buildx imagetools inspect`): it knows their addresses and needs no
-engine. A digest stays where the tag still has it. Where it has not, somebody has moved the tag: that is said, and
-written only with `--moved`.
+engine. A digest stays as long as its tag has it. If the tag has another one, somebody has moved the tag: the program
+says so, and writes the new digest only with `--moved`.
 """
 
 from __future__ import annotations

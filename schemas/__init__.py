@@ -1,1 +1,3 @@
-"""The records of every topic and table. Avro and Arrow schemas are made from one definition each."""
+"""The records of every topic and table. Avro and Arrow schemas are made from one definition each.
+
+May import `config`."""

@@ -30,10 +30,10 @@ class SilverMetrics:
         self.registry = CollectorRegistry()
         self.rows = Counter("medallion_silver_rows", "Bronze rows validated", registry=self.registry)
         self.valid = Counter("medallion_silver_valid", "Rows inserted into Silver", registry=self.registry)
-        self.duplicates = Counter("medallion_silver_duplicates", "Rows Silver held already", registry=self.registry)
+        self.duplicates = Counter("medallion_silver_duplicates", "Rows that Silver has already", registry=self.registry)
         self.not_compared = Counter(
             "medallion_silver_not_compared",
-            "Duplicates that could not be compared: the row of their trade has left Silver",
+            "Duplicates not compared, as the row of their trade has left Silver",
             registry=self.registry,
         )
         self.routed = Counter(

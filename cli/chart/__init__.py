@@ -1,1 +1,1 @@
-"""Candles as a picture: in the terminal, PNG, SVG, HTML. May import `common`."""
+"""Candles as a picture: in the terminal, PNG, SVG, HTML. Of `cli` it may import only `common`."""

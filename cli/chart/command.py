@@ -20,6 +20,7 @@ from config.valid_times import EARLIEST, END
 from ddl.layers import Timeframe, load_layers
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
+_FRAMES = {frame.code: frame for frame in load_layers().timeframes}
 _DRAWINGS = (".png", ".svg")
 _PAGE = ".html"
 _LAST_OF_A_PICTURE = 500
@@ -35,7 +36,7 @@ class NoCandlesError(MedallionError):
 def chart(
     symbol: Annotated[str, typer.Argument(help="Canonical symbol, as BTCUSDT.")],
     exchange: Annotated[str, typer.Option(help="Code of exchange and market.")],
-    frame: Annotated[str, typer.Option(help="Time frame: 1m, 5m, 15m, 30m, 1h, 1d.")] = "1m",
+    frame: Annotated[str, typer.Option(help=f"Time frame: {', '.join(_FRAMES)}.")] = "1m",
     since: Annotated[
         datetime | None,
         typer.Option("--from", help="Candles that begin at or after this time (UTC).", formats=_FORMATS),
@@ -101,10 +102,9 @@ def chart(
 
 
 def _frame(code: str) -> Timeframe:
-    frames = {frame.code: frame for frame in load_layers().timeframes}
-    if code not in frames:
-        raise typer.BadParameter(f"{code!r}: choose one of {', '.join(frames)}", param_hint="--frame")
-    return frames[code]
+    if code not in _FRAMES:
+        raise typer.BadParameter(f"{code!r}: choose one of {', '.join(_FRAMES)}", param_hint="--frame")
+    return _FRAMES[code]
 
 
 def _writer(output: Path | None) -> Callable[[Series, Path], None] | None:

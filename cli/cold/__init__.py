@@ -1,1 +1,1 @@
-"""The cold tier: offload, verify, lineage, pins, re-derivation. May import `common`."""
+"""The cold tier: offload, verify, lineage, pins, re-derivation. Of `cli` it may import only `common`."""

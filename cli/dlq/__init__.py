@@ -1,1 +1,1 @@
-"""Dead letters: list, show, replay, accept. May import `common`."""
+"""Dead letters: list, show, replay, accept. Of `cli` it may import only `common`."""

@@ -1,3 +1,2 @@
 """Commands that publish messages, fetch series or read rows: produce, replay, backfill, series, quality, schedule,
-symbols, query, drain. May import `common` and `coverage`.
-"""
+symbols, query, drain. Of `cli` it may import only `common` and `coverage`."""

@@ -1,1 +1,1 @@
-"""The stack: up, down, status, smoke, alerts, doctor. May import `common`."""
+"""The stack: up, down, status, smoke, alerts, doctor. Of `cli` it may import only `common`."""

@@ -1,1 +1,3 @@
-"""Our candles against the venue's own, cell by cell. May import the rest of `series`."""
+"""Our candles against the venue's own, cell by cell.
+
+May import the rest of `series` but `run`, `questions` and `schedules`."""

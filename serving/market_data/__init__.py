@@ -1,1 +1,3 @@
-"""Markets, candles, prices and series in the formats of the interfaces, read from ClickHouse."""
+"""Markets, candles, prices and series in the formats of the interfaces, read from ClickHouse.
+
+Of `serving` it may import only `errors` and `metrics`."""

@@ -1,1 +1,1 @@
-"""Binance's REST interface, for every exchange code."""
+"""Binance's REST interface, for every exchange code. May import `parameters` and `market_data`."""

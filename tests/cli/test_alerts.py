@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -72,10 +71,9 @@ def test_nobody_is_said_loudly(start: Start) -> None:
     settings = start()
     assert warning(settings) == NOBODY
     assert (alerts(settings).outcome, alerts(settings).remedy) == ("warn", NOBODY)
-    began = time.monotonic()
-    with pytest.raises(AlertError, match="ALERT_RECEIVER"):
+    with pytest.raises(AlertError) as said:
         send(settings, 60)
-    assert time.monotonic() - began < 30
+    assert str(said.value) == NOBODY, "nothing was sent, so nothing is waited for"
 
 
 def test_an_alertmanager_that_is_away_is_said(settings_of_nothing: Settings) -> None:

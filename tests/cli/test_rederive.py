@@ -20,7 +20,6 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 LIMIT = Decimal("0.05")
 # The recording has trades of two weeks; one of them is re-derived.
 WEEK = ("--from", "2024-08-05", "--to", "2024-08-12", "--exchange", "binance_usdm")
-FRAMES = ("1m", "5m", "15m", "30m", "1h", "1d")
 
 
 def sample(recording: Path, folder: Path) -> Path:
@@ -68,10 +67,10 @@ def assert_gold_is(running: Running, trades: pl.DataFrame) -> None:
         " UNION ALL ".join(
             f"SELECT '{frame}' AS frame, toString(exchange) AS exchange, toString(symbol) AS symbol, "
             f"toString(window_start) AS window, {cells} FROM gold_ohlcv_{frame}_exact"
-            for frame in FRAMES
+            for frame in truth.FRAMES
         )
     )
-    for frame in FRAMES:
+    for frame in truth.FRAMES:
         candles = {
             (row["exchange"], row["symbol"], row["window"]): {cell: truth.text(row[cell]) for cell in truth.CELLS}
             for row in found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,7 @@ VALUES = [
     b"a\0b\xff\xfe\x80",
     b"\xef\xbb\xbf{}",
     b"x" * 5_000_000,
-    os.urandom(100_000),
+    random.Random(1).randbytes(100_000),
     "₿ ünï 🎈".encode(),
     b"\n\n\n",
     b"last",

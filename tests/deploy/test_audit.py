@@ -38,7 +38,7 @@ def answer(*packages: dict[str, Any]) -> str:
 def test_a_known_vulnerability_fails_and_is_named(run: Run) -> None:
     done = run(answer(CLEAN, FLAWED))
     assert done.returncode == 1
-    assert "b 2.0: PYSEC-1, mended in 2.1" in done.stdout
+    assert "b 2.0: PYSEC-1, fixed in 2.1" in done.stdout
 
 
 def test_nothing_known_passes_in_silence(run: Run) -> None:

@@ -18,6 +18,7 @@ PACKAGES = (
     "ddl",
     "silver_processor",
     "offload",
+    "serving",
     "deploy",
     "cli",
     "bench",
@@ -28,9 +29,11 @@ PROGRAM = re.compile(r"^```(?:python|java)\n.*?^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"(?<![\w/.<>…{}*-])(?:[\w.-]+/)*[\w.-]+\.(?:py|sql|sh|toml|avsc|hcl|tpl|md)(?![\w/<{*])")
 FOLDER = re.compile(rf"`((?:{'|'.join(PACKAGES)}|docs)/(?:[\w-]+/)*)`")
 MODULE = re.compile(rf"(?<![\w/.-])(?:{'|'.join(PACKAGES)})(?:\.[a-z_]+)+(?![\w(])(?<!\.md)(?<!\.xml)(?<!\.d)")
-FAMILIES = "cold|completeness|disk|gate|offload|producer|silver|trade"
+FAMILIES = "cold|completeness|disk|gate|offload|producer|quality|schedule|serving|silver|trade"
 METRIC = re.compile(rf"(?<![\w/.])medallion_(?:{FAMILIES})_[a-z_]+[a-z](?![\w{{.*/-]|_{{)")
 SETTING = re.compile(r"MEDALLION_[A-Z0-9_]+[A-Z0-9](?![\w…])")
+# A class, an alert, or a type of ClickHouse.
+CLASS = re.compile(r"`((?:[A-Z][a-z]+)+[A-Za-z]*)`")
 # A page of Binance's.
 NOT_OURS = {"web-socket-streams.md"}
 
@@ -86,6 +89,7 @@ def test_what_a_document_names_is_there(document: Path) -> None:
     missing = [name for name in FILE.findall(text) if name not in NOT_OURS and not is_there(name, document)]
     missing += [name for name in FOLDER.findall(text) if not (ROOT / name).is_dir()]
     missing += [name for name in MODULE.findall(text) if not is_module(name)]
+    missing += [name for name in CLASS.findall(text) if name not in words()]
     missing += [name for name in METRIC.findall(text) if words().isdisjoint({name, name.removesuffix("_total")})]
     missing += [
         name for name in SETTING.findall(text) if words().isdisjoint({name, name.removeprefix("MEDALLION_").lower()})

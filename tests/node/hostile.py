@@ -7,6 +7,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,10 +33,13 @@ class Cost:
 
 @contextmanager
 def cost(node: NodeProcess) -> Iterator[Cost]:
-    """Measure an attack while another client, already logged in, asks SELECT 1 over and over."""
+    """Measure an attack while another client, already logged in, asks SELECT 1 over and over.
+
+    A client that gets no answer for half a minute fails the test.
+    """
     process = Path(f"/proc/{node.process.pid}")
     found, over = Cost(), threading.Event()
-    other = node.native()
+    other = node.native(send_receive_timeout=30)
     other.execute("SELECT 1")
     (process / "clear_refs").write_text("5")  # the peak starts again at what is used now
     before = _peak_mib(process)
@@ -50,17 +54,17 @@ def cost(node: NodeProcess) -> Iterator[Cost]:
             if over.wait(0.01):
                 return
 
-    asking = threading.Thread(target=ask)
-    asking.start()
-    started = time.monotonic()
-    try:
-        yield found
-    finally:
-        found.seconds = time.monotonic() - started
-        over.set()
-        asking.join()
-        found.grown_mib = _peak_mib(process) - before
-        other.disconnect()
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
+        started = time.monotonic()
+        try:
+            yield found
+        finally:
+            found.seconds = time.monotonic() - started
+            over.set()
+            asking.result()
+            found.grown_mib = _peak_mib(process) - before
+            other.disconnect()
 
 
 def _peak_mib(process: Path) -> float:
@@ -115,3 +119,18 @@ def talk(port: int, *pieces: bytes, seconds: float = 20) -> bytes:
         while part := connection.recv(1 << 16):
             received += part
     return bytes(received)
+
+
+def is_hung_up(port: int, *pieces: bytes) -> bool:
+    """Send everything, and read. Whether the other side closes the connection; else it says nothing for 20 s."""
+    with socket.create_connection(("127.0.0.1", port), 20) as connection:
+        try:
+            for piece in pieces:
+                connection.sendall(piece)
+            while connection.recv(1 << 16):
+                pass
+        except ConnectionError:
+            return True
+        except TimeoutError:
+            return False
+    return True

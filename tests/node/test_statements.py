@@ -109,6 +109,8 @@ def test_innocent_statements_pass() -> None:
         Policy().read(sql, Role.OPERATOR)
 
 
+# It compares times. Its sibling is `test_a_statement_that_is_hard_to_read_stops_nobody`.
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "piece",
     [

@@ -119,7 +119,7 @@ def replay(stack: Stack, code: str, case: str, name: str) -> None:
 
 def test_each_match_counts_once_and_kinds_as_the_exchange_counts_them(stack: Stack, worker: Worker) -> None:
     """The whole way, from the exchange's frames to the candles of ClickHouse's views."""
-    okx, usdm = "03-okx-trades-then-trades-all", "02-binance-usdm-insurance-fund"
+    okx, usdm = "okx-trades-then-trades-all", "binance-usdm-insurance-fund"
     replay(stack, "okx", okx, "trades.jsonl")
     replay(stack, "binance_usdm", usdm, "frames.jsonl")
     placed = "SELECT (SELECT count() FROM medallion.{}) FROM system.one"

@@ -16,7 +16,12 @@ from tests.recorded import Recorded
 decimal.getcontext().prec = 100
 
 ROOT = Path(__file__).resolve().parents[2]
-FRAMES = {"1m": "1m", "5m": "5m", "15m": "15m", "30m": "30m", "1h": "1h", "1d": "1d"}
+# polars writes a length of time as `ddl/layers.yaml` does.
+FRAMES = tuple(
+    code
+    for kept in yaml.safe_load((ROOT / "ddl" / "layers.yaml").read_text(encoding="utf-8"))["candles"]
+    for code in kept["frames"]
+)
 CELLS = ("open", "high", "low", "close", "volume", "quote_volume", "trade_count")
 
 
@@ -47,7 +52,7 @@ def trades(recorded: Recorded) -> pl.DataFrame:
 
 def candles(unique: pl.DataFrame, frame: str) -> dict[tuple[str, str, str], dict[str, str]]:
     """(exchange, symbol, window start) → its cells as decimal text, exact."""
-    ordered = unique.with_columns(window=pl.col("timestamp").dt.truncate(FRAMES[frame])).sort("timestamp", "position")
+    ordered = unique.with_columns(window=pl.col("timestamp").dt.truncate(frame)).sort("timestamp", "position")
     result: dict[tuple[str, str, str], dict[str, str]] = {}
     for key, group in ordered.group_by(["exchange", "symbol", "window"], maintain_order=True):
         prices, quantities = group["price"].to_list(), group["quantity"].to_list()

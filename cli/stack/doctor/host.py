@@ -77,12 +77,12 @@ def cores(count: float) -> Finding:
     """There are as many cores as the stack keeps busy."""
     found = f"{count:g} {'core' if count == 1 else 'cores'}"
     if count < CORES:
-        return Finding("cores", "warn", found, f"give it {CORES} cores: with less, latency and catching up suffer")
+        return Finding("cores", "warn", found, f"give it {CORES} cores: with fewer, trades come late")
     return Finding("cores", "ok", found)
 
 
 def memory(available: int, *, running: bool) -> Finding:
-    """There is memory for a stack that is to start, or left beside one that runs. `available`: bytes."""
+    """There is enough memory: to start a stack, or to spare beside one that runs. `available`: bytes."""
     found = f"{available // MIB:,} MiB available"
     if running:
         if available < LEFT_OVER:

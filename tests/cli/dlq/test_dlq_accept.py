@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Running
+from tests.stack.truth import FRAMES
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 
-CASE = Path(__file__).resolve().parents[2] / "cases" / "19-dump-corrected-later"
+CASE = Path(__file__).resolve().parents[2] / "cases" / "dump-corrected-later"
 DAY = ("--from", "2026-07-03", "--to", "2026-07-04")
 MARKET = ("--exchange", "binance_usdm", "--symbol", "SOLUSDT")
-FRAMES = ("1m", "5m", "15m", "30m", "1h", "1d")
 
 
 def truth(version: str) -> dict[str, tuple[str, Decimal, Decimal]]:

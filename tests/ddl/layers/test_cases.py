@@ -6,6 +6,7 @@ Their origin and what is right stands in each folder of tests/cases.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -82,7 +83,7 @@ def candle(engine: Engine, warehouse: Settings, rows: pl.DataFrame) -> list[str]
 
 
 def test_coinbase_snapshots_come_newest_first_and_again(engine: Engine, warehouse: Settings) -> None:
-    found = play(engine, warehouse, "coinbase", CASES / "06-coinbase-snapshot" / "frames.jsonl")
+    found = play(engine, warehouse, "coinbase", CASES / "coinbase-snapshot" / "frames.jsonl")
     assert sorted(found.silver["trade_id"]) == [f"50000000{number}" for number in range(1, 6)]
     assert (found.duplicates, found.reasons) == (1, ["side_invalid"])
     # The maker's side is sent: the taker's is the other one.
@@ -92,7 +93,7 @@ def test_coinbase_snapshots_come_newest_first_and_again(engine: Engine, warehous
 
 
 def test_kraken_exponents_are_exact(engine: Engine, warehouse: Settings) -> None:
-    found = play(engine, warehouse, "kraken", CASES / "07-kraken-v2-exponent" / "frames.jsonl")
+    found = play(engine, warehouse, "kraken", CASES / "kraken-v2-exponent" / "frames.jsonl")
     rows = {row["trade_id"]: row for row in found.silver.iter_rows(named=True)}
     assert rows["101000002"]["price"] == Decimal("63000.10000000001")
     assert rows["101000001"]["quantity"] == rows["101000002"]["quantity"] == Decimal("1e-8")
@@ -105,7 +106,7 @@ def test_kraken_exponents_are_exact(engine: Engine, warehouse: Settings) -> None
 
 
 def test_a_symbol_is_what_the_registry_has_to_the_letter(engine: Engine, warehouse: Settings) -> None:
-    found = play(engine, warehouse, "binance_usdm", CASES / "08-odd-symbols" / "frames.jsonl")
+    found = play(engine, warehouse, "binance_usdm", CASES / "odd-symbols" / "frames.jsonl")
     assert found.silver["trade_id"].to_list() == ["1"]
     assert found.silver["symbol"][0].startswith("1000SHIBUSDT")
     assert found.reasons == ["symbol_unmapped"] * 8
@@ -113,7 +114,7 @@ def test_a_symbol_is_what_the_registry_has_to_the_letter(engine: Engine, warehou
 
 
 def test_assets_that_yaml_and_numbers_could_eat(engine: Engine, warehouse: Settings, tmp_path: Path) -> None:
-    folder = CASES / "20-symbols-yaml-traps"
+    folder = CASES / "symbols-yaml-traps"
     listed = read_markets(folder / "binance.json")
     built, changes = update(SymbolsFile(version=1, exchanges={}), {"binance": listed}, date(2026, 11, 28))
     assert {change.what for change in changes} == {"new"}
@@ -136,7 +137,7 @@ def test_assets_that_yaml_and_numbers_could_eat(engine: Engine, warehouse: Setti
 def test_ties_are_ordered_by_id_a_price_of_zero_is_no_trade_and_a_late_one_counts(
     engine: Engine, warehouse: Settings
 ) -> None:
-    folder = CASES / "24-ties-zero-price-late"
+    folder = CASES / "ties-zero-price-late"
     found = play(engine, warehouse, "binance", folder / "frames.jsonl")
     assert found.reasons == ["price_not_positive"]
     assert candle(engine, warehouse, found.silver) == ["99", "102", "98", "101", "6"]
@@ -145,5 +146,10 @@ def test_ties_are_ordered_by_id_a_price_of_zero_is_no_trade_and_a_late_one_count
 
 
 @pytest.mark.parametrize("case", sorted(path.name for path in CASES.iterdir()))
-def test_every_case_says_where_it_is_from(case: str) -> None:
-    assert (CASES / case / "README.md").read_text(encoding="utf-8").startswith(f"# {case}")
+def test_every_case_names_the_tests_that_read_it(case: str) -> None:
+    said = (CASES / case / "README.md").read_text(encoding="utf-8")
+    assert said.startswith(f"# {case}\n")
+    held = re.findall(r"`tests/(\S+\.py)`", said)
+    assert held
+    for test in held:
+        assert f'"{case}"' in (CASES.parent / test).read_text(encoding="utf-8"), test

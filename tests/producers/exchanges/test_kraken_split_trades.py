@@ -1,4 +1,4 @@
-"""Invariant: of trades that share a moment, those that Kraken's stream leaves out come over REST (case 25)."""
+"""Invariant: trades of one moment that Kraken's stream leaves out come over REST (krakenfx/api-go#36)."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def test_what_is_damaged_at_its_very_end_publishes_nothing_and_the_others_go_on(
     """BTCUSDT and SOLUSDT are cut off, ETHUSDT has a flipped bit, XRPUSDT is no gzip, ADAUSDT's last line is cut."""
     broken = ["BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT"]
     folder = tmp_path / "files"
-    shutil.copytree(CASES / "13-dump-truncated", folder)
+    shutil.copytree(CASES / "dump-truncated", folder)
     csv(folder, range(1, 2_001), symbol="LTCUSDT")
     wanted = days("binance", [*broken, "LTCUSDT"], NEW_YEAR, SECOND)
     report = fill(wanted, NEW_YEAR, SECOND, settings, tmp_path / "s", source=str(folder))
@@ -101,7 +101,7 @@ def test_what_is_damaged_at_its_very_end_publishes_nothing_and_the_others_go_on(
 
 def test_every_odd_case_is_right_or_refused(settings: Settings, tmp_path: Path, consume: Consume) -> None:
     symbols = ["ADAUSDT", "BTCUSDT", "DOTUSDT", "ETHUSDT", "LINKUSDT", "LTCUSDT", "SOLUSDT", "UNIUSDT", "XRPUSDT"]
-    folder = CASES / "15-dump-odd-encodings"
+    folder = CASES / "dump-odd-encodings"
     report = fill(
         days("binance", symbols, NEW_YEAR, SECOND), NEW_YEAR, SECOND, settings, tmp_path / "s", source=str(folder)
     )
@@ -118,7 +118,7 @@ def test_every_odd_case_is_right_or_refused(settings: Settings, tmp_path: Path, 
 
 
 def test_every_entry_of_the_zips_of_the_case_is_read(settings: Settings, tmp_path: Path, consume: Consume) -> None:
-    folder = CASES / "12-dump-zip-folder-entry"
+    folder = CASES / "dump-zip-folder-entry"
     wanted = days("binance", ["BTCUSDT", "ETHUSDT"], NEW_YEAR, SECOND)
     report = fill(wanted, NEW_YEAR, SECOND, settings, tmp_path / "s", source=str(folder))
     assert (report.published, report.failures) == (20, [])
@@ -191,7 +191,7 @@ def test_a_file_that_has_changed_is_read_again_and_another_warehouse_has_read_no
     start, end = (datetime(2026, 7, day, tzinfo=UTC) for day in (3, 4))
     wanted = days("binance_usdm", ["SOLUSDT"], start, end)
     for folder, counts in (("first", (0, 0)), ("first", (1, 0)), ("corrected", (0, 1)), ("corrected", (1, 0))):
-        source = CASES / "19-dump-corrected-later" / folder
+        source = CASES / "dump-corrected-later" / folder
         report = fill(wanted, start, end, settings, state, source=str(source))
         assert ((report.skipped, report.changed), report.failures) == (counts, [])
     sides = [json.loads(message.value())["side"] for message in consume(settings.raw_topic("binance_usdm"))]

@@ -30,10 +30,10 @@ from producers.kafka.envelope import Envelope
 DAY = Day("binance", "BTCUSDT", date(2025, 1, 1))
 START_US = DAY.span_us[0]
 HEADER = "id,price,qty,quote_qty,time,is_buyer_maker,is_best_match\n"
-# Says how many seconds of CPU and how much memory (KiB) it took at most, how many messages it made, and the error.
+# Says how much memory (KiB) it took at most, how many messages it made, and the error.
 # `ru_maxrss` would begin with that of the parent before `exec`.
 CHILD = """
-import sys, time
+import sys
 from datetime import date
 from producers.backfill.dumps import Day, DumpError, inspect, messages, opened
 day = Day("binance", "BTCUSDT", date(2025, 1, 1))
@@ -45,7 +45,6 @@ try:
         assert made == trades, (made, trades)
 except DumpError as refused:
     error = str(refused)
-print(time.process_time())
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 print(made)
 print(error)
@@ -337,17 +336,16 @@ def many_entries() -> bytes:
         (".zip", many_entries, "more than 1,000 entries"),
     ],
 )
-def test_hostile_files_take_neither_memory_nor_time(
+def test_hostile_files_are_refused_and_take_no_memory(
     suffix: str, make: Callable[[], bytes], why: str, tmp_path: Path
 ) -> None:
     """A hundred megabytes and more in a few hundred kilobytes."""
     path = put(tmp_path, suffix, make())
     child = subprocess.run([sys.executable, "-c", CHILD, str(tmp_path)], capture_output=True, text=True, check=True)
-    seconds, peak_kib, _, error = child.stdout.splitlines()
+    peak_kib, _, error = child.stdout.splitlines()
     assert why in error
     assert str(path) in error
     assert int(peak_kib) < 120_000
-    assert float(seconds) < 60
 
 
 def long_rows() -> pl.DataFrame:
@@ -395,7 +393,7 @@ def test_a_large_file_is_read_within_the_memory_of_a_container(
             entry.write(piece.write_csv(include_header=False).encode())
     assert path.stat().st_size > 100_000_000
     child = subprocess.run([sys.executable, "-c", CHILD, str(tmp_path)], capture_output=True, text=True, check=True)
-    _, peak_kib, made, error = child.stdout.split("\n")[:4]
+    peak_kib, made, error = child.stdout.split("\n")[:3]
     assert error == ""
     assert int(made) == rows.height
     assert int(peak_kib) < 120_000

@@ -9,6 +9,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
@@ -131,24 +132,31 @@ def test_more_symbols_than_a_connection_may_carry_take_several(
     assert sorted(asked) == [["a@trade", "b@trade"], ["c@trade", "d@trade"], ["e@trade"]]
 
 
-def test_the_breaker_opens_after_failures_tries_once_and_closes() -> None:
+def test_the_breaker_opens_after_failures_tries_once_and_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 1_000.0
+    monkeypatch.setattr("purgatory.domain.model.time", SimpleNamespace(time=lambda: now_s))
+
     async def fail(guard: VenueLimits) -> None:
         async with guard.connecting():
             raise OSError("down")
 
     async def main() -> None:
-        guard = VenueLimits("x", Rate(100, 1.0), Rate(100, 1.0), failures=3, open_s=0.2)
+        nonlocal now_s
+        guard = VenueLimits("x", Rate(100, 1.0), Rate(100, 1.0), failures=3, open_s=60.0)
         for state in (CLOSED, CLOSED, OPEN):
             with pytest.raises(OSError, match="down"):
                 await fail(guard)
             assert guard.states == {STREAM: state, REST: CLOSED}
         with pytest.raises(VenueUnavailableError, match="left alone"):
             await fail(guard)
-        await asyncio.sleep(0.25)
+        now_s += 61
         with pytest.raises(OSError, match="down"):
             await fail(guard)
         assert guard.states[STREAM] == OPEN
-        await asyncio.sleep(0.25)
+        now_s += 59
+        with pytest.raises(VenueUnavailableError, match="left alone"):
+            await fail(guard)
+        now_s += 2
         async with guard.connecting():
             assert guard.states[STREAM] == HALF_OPEN
         assert guard.states[STREAM] == CLOSED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import aiohttp
 import pytest
 from confluent_kafka import Message
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -160,9 +162,12 @@ def test_bad_frames_are_published_for_the_dlq_and_the_next_trade_goes_through(
 
 
 def test_a_broker_that_takes_nothing_stops_the_reading_and_is_an_error_at_the_end() -> None:
-    with socket.socket() as free:
+    with socket.socket() as absent, socket.socket() as free:
+        absent.bind(("127.0.0.1", 0))
         free.bind(("127.0.0.1", 0))
-        settings = Settings(kafka_bootstrap_servers=f"127.0.0.1:{free.getsockname()[1]}")
+        settings = Settings(
+            kafka_bootstrap_servers=f"127.0.0.1:{absent.getsockname()[1]}", metrics_port=free.getsockname()[1]
+        )
     sent = 0
 
     async def behave(connection: ServerConnection, number: int) -> None:
@@ -174,15 +179,18 @@ def test_a_broker_that_takes_nothing_stops_the_reading_and_is_an_error_at_the_en
 
     async def main() -> None:
         stop = asyncio.Event()
-        async with exchange(behave) as url:
+        health = f"http://127.0.0.1:{settings.metrics_port}"
+        async with exchange(behave) as url, aiohttp.ClientSession(health) as http:
             running = asyncio.ensure_future(
                 run("binance", ["BTCUSDT"], settings, endpoint=url, stop=stop, options=QUICK, flush_s=0.3)
             )
             async with asyncio.timeout(DEADLINE_S):
-                before = -1
-                while sent == 0 or sent != before:
-                    before = sent
-                    await asyncio.sleep(0.5)
+                while True:
+                    with contextlib.suppress(aiohttp.ClientConnectionError):
+                        async with http.get("/readyz") as response:
+                            if "reading stands still" in await response.text():
+                                break
+                    await asyncio.sleep(0.02)
             stop.set()
             await running
 

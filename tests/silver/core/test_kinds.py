@@ -27,7 +27,7 @@ DOCUMENT: dict[str, Any] = {
 }
 RULES = Rules.of(SymbolRegistry.of(DOCUMENT))
 SINGLY, SUMMED = "trades-all.jsonl", "trades.jsonl"
-OKX = "03-okx-trades-then-trades-all"
+OKX = "okx-trades-then-trades-all"
 
 
 @pytest.fixture
@@ -45,19 +45,19 @@ def decimals(*values: str) -> tuple[Decimal, ...]:
 
 
 def test_insurance_fund_and_adl_are_in_silver_and_in_no_candle(journey: Journey) -> None:
-    journey.replay("binance_usdm", "02-binance-usdm-insurance-fund")
+    journey.replay("binance_usdm", "binance-usdm-insurance-fund")
     assert journey.silver["trade_kind"].to_list() == ["market", "insurance_fund", "adl", "market"]
     assert only_candle(journey) == (*decimals("2500", "2500.1", "2500", "2500.1", "2"), 2)
 
 
 def test_a_block_trade_is_in_no_candle_and_an_rpi_trade_is(journey: Journey) -> None:
-    journey.replay("bybit_linear", "05-bybit-current-fields")
+    journey.replay("bybit_linear", "bybit-current-fields")
     assert journey.silver["trade_kind"].to_list() == ["market", "rpi", "block", "market"]
     assert only_candle(journey) == (*decimals("63000.8", "63001.7", "63000.7", "63001.7", "0.01203"), 3)
 
 
 def test_events_that_are_no_trades_of_the_book_are_control_messages(journey: Journey) -> None:
-    journey.replay("binance", "04-binance-current-spot-fields")
+    journey.replay("binance", "binance-current-spot-fields")
     assert journey.silver.height == 5
     assert journey.rejects == []
     assert {"blockTrade", "referencePrice"} <= set(journey.controls)

@@ -231,7 +231,7 @@ def test_a_killed_supervisor_takes_its_processes_with_it(shared_stack: Path, med
 def test_down_leaves_no_process_and_loses_no_row(shared_stack: Path, medallion: Medallion, recordings: Path) -> None:
     """What a back-fill has done is remembered in the folder, and goes with it."""
     folder = shared_stack
-    dumps = recordings.parent / "cases" / "12-dump-zip-folder-entry"
+    dumps = recordings.parent / "cases" / "dump-zip-folder-entry"
     backfill = ("backfill", "--exchange", "binance", "--symbols", "BTCUSDT,ETHUSDT", "--from", "2025-01-01",
                 "--to", "2025-01-02", "--source", dumps, "--json", "--data-dir", folder)  # fmt: skip
     before = pids(medallion, folder)

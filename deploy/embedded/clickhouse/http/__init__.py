@@ -1,1 +1,4 @@
-"""The HTTP interface of ClickHouse: https://clickhouse.com/docs/interfaces/http."""
+"""The HTTP interface of ClickHouse: https://clickhouse.com/docs/interfaces/http.
+
+May import `native_format` and before.
+"""

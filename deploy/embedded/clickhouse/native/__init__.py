@@ -1,1 +1,3 @@
-"""ClickHouse's native protocol, revisions 54453 to 54464: https://clickhouse.com/docs/native-protocol."""
+"""ClickHouse's native protocol, revisions 54453 to 54464: https://clickhouse.com/docs/native-protocol.
+
+May import `native_format` and before."""
