@@ -14,13 +14,7 @@ def main() -> None:
 
     settings = Settings()
     logs.configure(settings.log_level, "silver-processor")
-    worker = build_worker(settings)
-    process = worker.app.Worker(
-        loglevel=None, quiet=True, redirect_stdouts=False, override_logging=False, blocking_timeout=60.0
-    )
-    # Faust's spinner draws on standard output even without a terminal.
-    process.spinner = None
-    process.execute_from_commandline()
+    build_worker(settings).run()
 
 
 if __name__ == "__main__":

@@ -11,13 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import structlog
+from aiohttp import web
+from mode import Service
 
 from config.disks import DiskMetrics, local_folder
 from config.settings import Settings
 from silver_processor.batching.ranges import OffsetRange
 from silver_processor.batching.scheduler import InsertScheduler, InsertTiming
 from silver_processor.clickhouse import ClickHouse
-from silver_processor.group.app import SilverApp, silver_app
+from silver_processor.group.app import SilverApp, silver_app, worker_process
 from silver_processor.group.backlog import backlog, group_observer
 from silver_processor.group.membership import EXIT_UNRECOVERABLE, GroupMembership, IncompleteAssignmentError
 from silver_processor.inserts.alias_routing import AliasRouting, BronzeShards
@@ -70,7 +72,7 @@ def build_worker(settings: Settings) -> SilverWorker:
     routing = AliasRouting(settings.bronze_topic, settings.bronze_shards, BronzeShards(clickhouse), producer)
     writer = SilverWriter(settings.bronze_topic, rules, clickhouse, held, dead_letters, retry, routing)
 
-    app = silver_app(settings)
+    app = silver_app(settings, RefusedAssignments(metrics).add)
     membership = GroupMembership(app)
     intents = InsertIntents(membership, settings.bronze_topic, rules)
     partitions = AssignedPartitions(settings, intents, writer, held, threads, metrics, membership.drop)
@@ -97,9 +99,49 @@ def build_worker(settings: Settings) -> SilverWorker:
         rejoin=membership.join_again,
         end=lambda: os._exit(EXIT_UNRECOVERABLE),
     )
+    health = Health(ownership, metrics, settings.metrics_host, settings.metrics_port)
     return SilverWorker(
-        settings, app, membership, partitions, scheduler, rules_refresh, ownership, threads, metrics, stop
+        settings, app, membership, partitions, scheduler, rules_refresh, ownership, threads, metrics, health, stop
     )
+
+
+class RefusedAssignments:
+    """Counts and logs the assignments that this worker has refused as its group's leader."""
+
+    def __init__(self, metrics: SilverMetrics) -> None:
+        self._metrics = metrics
+        self._log = structlog.get_logger()
+
+    def add(self, error: IncompleteAssignmentError) -> None:
+        """Count one. Runs on the consumer's thread."""
+        self._metrics.refused_assignments.inc()
+        self._log.warning("assignment refused, joining again", reason=str(error))
+
+
+class Health(Service):  # type: ignore[misc]
+    """Serves the metrics and the worker's health, and watches for partitions without an owner.
+
+    It starts before the app: Faust starts an app's own tasks and timers only after the first assignment.
+    """
+
+    def __init__(self, ownership: Ownership, metrics: SilverMetrics, host: str, port: int) -> None:
+        super().__init__()
+        self._ownership, self._metrics, self._host, self._port = ownership, metrics, host, port
+        self._server: web.AppRunner | None = None
+
+    async def on_start(self) -> None:
+        """Open the port.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        self._server = await serve(self._metrics, lambda: self._ownership.unready, self._host, self._port)
+        self.add_future(self._ownership.watch(_OWNERS_SECONDS))
+
+    async def on_stop(self) -> None:
+        """Close the port."""
+        if self._server is not None:
+            await self._server.cleanup()
 
 
 class RulesRefresh:
@@ -214,9 +256,10 @@ class SilverWorker:
         ownership: Ownership,
         threads: WorkerThreads,
         metrics: SilverMetrics,
+        health: Health,
         stop: threading.Event,
     ) -> None:
-        self.app = app
+        self._app = app
         self._settings = settings
         self._membership = membership
         self._partitions = partitions
@@ -225,16 +268,19 @@ class SilverWorker:
         self._ownership = ownership
         self._threads = threads
         self._metrics = metrics
+        self._health = health
         self._stop = stop
         self._log = structlog.get_logger()
-        self._server: Any = None
         self._connect()
 
+    def run(self) -> None:
+        """Consume until SIGTERM, then exit the process."""
+        worker_process(self._app, self._health).execute_from_commandline()
+
     def _connect(self) -> None:
-        app, topic_name = self.app, self._settings.bronze_topic
+        # Faust takes handlers only from an app that exists, so the app holds methods of this worker.
+        app, topic_name = self._app, self._settings.bronze_topic
         topic = app.topic(topic_name, value_type=bytes, value_serializer="raw", key_serializer="raw")
-        app.begin = self._begin
-        app.assignor.refused = self._refused
         app.agent(topic, name="silver")(self._agent)
         app.on_partitions_assigned.connect(self._on_assigned, weak=False)
         app.on_partitions_revoked.connect(self._on_revoked, weak=False)
@@ -242,13 +288,6 @@ class SilverWorker:
         app.task(self._insert)
         app.timer(interval=_RULES_SECONDS)(self._refresh_when_idle)
         app.timer(interval=_METRICS_SECONDS)(self._measure)
-
-    async def _begin(self) -> None:
-        settings = self._settings
-        self._server = await serve(
-            self._metrics, lambda: self._ownership.unready, settings.metrics_host, settings.metrics_port
-        )
-        self.app.add_future(self._ownership.watch(_OWNERS_SECONDS))
 
     async def _agent(self, stream: Any) -> None:
         """Decode the messages that arrive, while `_insert` makes earlier ones durable."""
@@ -278,7 +317,7 @@ class SilverWorker:
             self._log.info("stopped", reason=str(error))
             return
         self._log.error("worker failed", exc_info=error)
-        await self.app.crash(error)
+        await self._app.crash(error)
 
     async def _refresh_when_idle(self, *_: Any) -> None:
         # A busy worker refreshes before every insert. Here it would wait behind an insert that waits for ClickHouse.
@@ -289,11 +328,6 @@ class SilverWorker:
         self._partitions.measure()
         for partition, messages in self._membership.lag().items():
             self._metrics.lag.labels(partition).set(messages)
-
-    def _refused(self, error: IncompleteAssignmentError) -> None:
-        """Runs on the consumer's thread."""
-        self._metrics.refused_assignments.inc()
-        self._log.warning("assignment refused, joining again", reason=str(error))
 
     async def _on_assigned(self, _app: Any, assigned: Any, **_: Any) -> None:
         numbers = sorted(place.partition for place in assigned)
@@ -313,5 +347,3 @@ class SilverWorker:
         self._ownership.close()
         for executor in (self._threads.decode, self._threads.insert):
             await asyncio.get_running_loop().run_in_executor(None, executor.shutdown)
-        if self._server is not None:
-            await self._server.cleanup()

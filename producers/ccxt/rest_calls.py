@@ -25,14 +25,14 @@ async def call(code: str, venue: Any, venue_limits: VenueLimits, request: Callab
         RestError: it refuses the request, or its answer does not have the expected form.
         VenueUnavailableError: the circuit breaker is open.
     """
-    venue.last_response_headers = {}
+    venue.forget_answer()
     try:
         async with venue_limits.requesting():
             answer = await request()
     except NetworkError as error:
         metrics.REST_REQUESTS.labels(code, type(error).__name__).inc()
-        headers = {name.lower(): text for name, text in (venue.last_response_headers or {}).items()}
-        raise BusyError(f"{type(error).__name__}: {error}", retry_after_s(headers.get("retry-after", ""))) from error
+        pause_s = retry_after_s(venue.last_headers.get("retry-after", ""))
+        raise BusyError(f"{type(error).__name__}: {error}", pause_s) from error
     except BaseError as error:
         metrics.REST_REQUESTS.labels(code, type(error).__name__).inc()
         raise RestError(f"{type(error).__name__}: {error}") from error

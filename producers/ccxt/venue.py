@@ -1,4 +1,8 @@
-"""Extends a ccxt class: it keeps every digit of a frame, waits for the publisher, and can use other endpoints."""
+"""Extends a ccxt class: it keeps every digit of a frame, waits for the publisher, and can use other endpoints.
+
+This is the one module that uses private parts of ccxt. pyproject.toml bounds its version, and
+tests/producers/stream/test_library.py fails if an upgrade removes one of them.
+"""
 
 from __future__ import annotations
 
@@ -150,6 +154,9 @@ class VenueMixin:
     session: Any
     tcp_connector: Any
     aiohttp_trust_env: bool
+    last_http_response: str | None
+    last_response_headers: Mapping[str, str] | None
+    last_request_url: str | None
     listener: ConnectionListener | None
     clients: dict[str, Socket] | None
 
@@ -235,6 +242,25 @@ class VenueMixin:
             if payloads:
                 return body.encode(), [self._trade(trade, payloads.get(id(trade["info"]))) for trade in trades]
         return b"", [self._trade(trade, None) for trade in trades]
+
+    def forget_answer(self) -> None:
+        """Forget the last REST answer. After a request without an answer, ccxt would still show the one before."""
+        self.last_http_response, self.last_response_headers = None, {}
+
+    @property
+    def last_body(self) -> bytes:
+        """The body of the last REST answer; b"" if there was none since `forget_answer`."""
+        return (self.last_http_response or "").encode()
+
+    @property
+    def last_headers(self) -> dict[str, str]:
+        """The headers of the last REST answer, names in lower case; none if there was none since `forget_answer`."""
+        return {name.lower(): text for name, text in (self.last_response_headers or {}).items()}
+
+    @property
+    def last_url(self) -> str:
+        """The URL of the last REST request; "" before the first."""
+        return self.last_request_url or ""
 
     def _take(self, trade: dict[str, Any]) -> None:
         if self._taken is None:

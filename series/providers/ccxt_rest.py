@@ -89,23 +89,22 @@ class CcxtRest:
     async def _ask_page(self, question: Question, since_ms: int) -> Answer:
         rows: list[Row] = []
         defect = ""
-        self._venue.last_http_response = None
         try:
             found = await call(self._code, self._venue, self._limits, lambda: self._ask(question, since_ms))
-            body = (self._venue.last_http_response or "").encode()
+            body = self._venue.last_body
             rows, defect = self._rows(question, found, body)
         except RestError as error:
-            body = (self._venue.last_http_response or "").encode()
+            body = self._venue.last_body
             # An answer that ccxt could not read is stored with its defect.
             if not body or not isinstance(error.__cause__, UNFORESEEN):
                 raise
             defect = defect_of(body)
-        return Answer(self.name, self._venue.last_request_url or "", now_us(), body, rows, defect)
+        return Answer(self.name, self._venue.last_url, now_us(), body, rows, defect)
 
     async def _ask(self, question: Question, since_ms: int) -> list[Any]:
         await self._venue.load_markets()
         symbol = self._venue.market(question.exchange_symbol)["symbol"]
-        self._venue.last_http_response = None
+        self._venue.forget_answer()
         if question.series.name == "bars":
             found: list[Any] = await self._venue.fetch_ohlcv(symbol, question.frame, since_ms, _PAGE)
         else:

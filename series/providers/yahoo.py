@@ -167,7 +167,7 @@ def _session(base: str | None) -> Any:
 
     An answer is at most `ANSWER_BYTES` long.
     """
-    from curl_cffi import CurlOpt  # noqa: PLC0415  # yfinance brings it
+    from curl_cffi import CurlOpt  # noqa: PLC0415  # the extra `equities` has it
     from curl_cffi.requests import Session  # noqa: PLC0415
 
     class BrowserSession(Session):  # type: ignore[misc]  # the library is not read by mypy

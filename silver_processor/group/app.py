@@ -1,15 +1,22 @@
-"""Builds the Faust app of a worker from the settings: group, broker, timing."""
+"""Builds the Faust app of a worker from the settings: group, broker, timing. Builds the process that runs it."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import faust
+from mode import Service
 
 from config.connections import tls_context
 from config.settings import Settings
-from silver_processor.group.membership import MembershipTransport, WholeAssignor, own_url
+from silver_processor.group.membership import (
+    IncompleteAssignmentError,
+    MembershipTransport,
+    WholeAssignor,
+    own_url,
+)
 
 # A message holds thousands of rows, and every buffered one is in memory.
 _BUFFERED_MESSAGES = 64
@@ -24,21 +31,21 @@ _METADATA_SECONDS = 10.0
 _POLL_INTERVAL_S = 86_400.0
 
 
-class SilverApp(faust.App):  # type: ignore[misc]
-    """A Faust app that runs `begin` before it joins its group."""
+# How long the event loop may stand still before Faust logs where.
+_BLOCKING_S = 60.0
 
-    begin: Callable[[], Awaitable[None]]
+
+class SilverApp(faust.App):  # type: ignore[misc]
+    """A Faust app without tables."""
 
     async def on_first_start(self) -> None:
-        """Run `begin`. Faust starts tasks and timers only after the first assignment.
-
-        Faust's own method makes folders for its tables. This app has no tables, so a killed worker leaves no folders.
-        """
-        await self.begin()
+        """Make no folders. Faust's own method makes some for its tables, and a killed worker would leave them."""
 
 
-def silver_app(settings: Settings) -> SilverApp:
+def silver_app(settings: Settings, refused: Callable[[IncompleteAssignmentError], object]) -> SilverApp:
     """The app of a worker, with the transport and the assignor of `silver_processor.group.membership`.
+
+    `refused` is called with every refused assignment, on the consumer's thread.
 
     Raises:
         OSError: `kafka_ca_file` cannot be read or holds no certificate.
@@ -52,7 +59,7 @@ def silver_app(settings: Settings) -> SilverApp:
         store="memory://",
         web_enabled=False,
         canonical_url=own_url(),
-        PartitionAssignor=WholeAssignor,
+        PartitionAssignor=partial(WholeAssignor, refused=refused),
         consumer_metadata_max_age_ms=int(_METADATA_SECONDS * 1000),
         topic_disable_leader=True,
         topic_allow_declare=False,
@@ -66,8 +73,25 @@ def silver_app(settings: Settings) -> SilverApp:
         broker_max_poll_interval=_POLL_INTERVAL_S,
         stream_recovery_delay=0.0,
     )
+    # A transport needs its app, so Faust takes another transport than its own only by this property.
     app.transport = MembershipTransport(app.conf.broker_consumer, app)
     return app
+
+
+def worker_process(app: SilverApp, *services: Service) -> Any:
+    """The process of a worker. It starts the services, then the app, and stops them in reverse order."""
+    process = faust.Worker(
+        app,
+        *services,
+        loglevel=None,
+        quiet=True,
+        redirect_stdouts=False,
+        override_logging=False,
+        blocking_timeout=_BLOCKING_S,
+    )
+    # Faust's spinner draws on standard output even without a terminal. No argument turns it off.
+    process.spinner = None
+    return process
 
 
 def credentials(settings: Settings) -> Any:

@@ -53,23 +53,17 @@ def own_url() -> str:
     return f"silver://{uuid.uuid4().hex}"
 
 
-def _ignore(*_: object) -> None:
-    """Do nothing until the worker sets the callback."""
-
-
 class WholeAssignor(PartitionAssignor):  # type: ignore[misc]
     """Faust's assignor on fresh metadata. It refuses an assignment that leaves out a partition."""
 
-    def __init__(self, app: Any, replicas: int = 0) -> None:
+    def __init__(self, app: Any, replicas: int = 0, *, refused: Callable[[IncompleteAssignmentError], object]) -> None:
+        """Faust gives the app and the replicas. `refused` is called with every refused assignment."""
         super().__init__(app, replicas)
-        # Requests metadata from the broker. The consumer sets it.
-        self.refresh: Callable[[], object] = _ignore
-        # Called with every refused assignment.
-        self.refused: Callable[[IncompleteAssignmentError], object] = _ignore
+        self._refused = refused
 
     def metadata(self, topics: Any) -> Any:
         """The metadata that this member sends when it joins its group."""
-        self.refresh()
+        self.app.consumer.refresh_metadata()
         return super().metadata(topics)
 
     def assign(self, cluster: Any, member_metadata: Any) -> Any:
@@ -81,8 +75,8 @@ class WholeAssignor(PartitionAssignor):  # type: ignore[misc]
         try:
             return self._whole(cluster, member_metadata)
         except IncompleteAssignmentError as error:
-            self.refused(error)
-            self.refresh()
+            self._refused(error)
+            self.app.consumer.refresh_metadata()
             raise
 
     def _whole(self, cluster: Any, member_metadata: Any) -> Any:
@@ -138,6 +132,10 @@ class PacedUpdate:
         if self._next is None or self._next.done():
             self._next = asyncio.get_running_loop().create_task(self._begin())
         return asyncio.shield(self._next)
+
+    def at_once(self) -> None:
+        """Begin an update without the pause."""
+        self._update()
 
     async def _begin(self) -> bool:
         loop = asyncio.get_running_loop()
@@ -250,9 +248,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer = super()._create_worker_consumer(transport)
         # The consumer reads this when it starts. Faust has no setting for it.
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
-        self.app.assignor.refresh = consumer._client.force_metadata_update
         consumer._client.force_metadata_update = PacedUpdate(consumer._client.force_metadata_update, _METADATA_PAUSE_S)
         return consumer
+
+    def refresh_metadata(self) -> None:
+        """Request metadata from the broker, and do not wait for it. On this thread's loop only."""
+        self._ensure_consumer()._client.force_metadata_update.at_once()
 
     def join_again(self) -> None:
         """Leave the group and join it again, so that another member may lead it. Returns at once, from any thread."""
@@ -302,6 +303,10 @@ class MembershipConsumer(driver.Consumer):  # type: ignore[misc]
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def refresh_metadata(self) -> None:
+        """Request metadata from the broker, and do not wait for it. On the consumer's thread only."""
+        self._thread.refresh_metadata()
 
 
 class MembershipTransport(driver.Transport):  # type: ignore[misc]

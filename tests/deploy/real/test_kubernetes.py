@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import tarfile
 import tomllib
 from collections.abc import Callable, Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from tests.deploy.conftest import ROOT
 from tests.deploy.real import kubernetes
 from tests.deploy.real.kubernetes import Cluster
 from tests.offload.servers.maven import MissingError
+from tests.releases import extracted
 
 pytestmark = [pytest.mark.deploy_real, pytest.mark.nightly, pytest.mark.timeout(7200)]
 CLAIMS = "/api/v1/namespaces/{}/persistentvolumeclaims"
@@ -69,19 +68,9 @@ def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def last_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The chart of the commit by which the changelog has the version of `pyproject.toml`: a clone may lack its tag."""
+    """The chart of the version of `pyproject.toml`, as it was released."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    commits = subprocess.run(
-        ["git", "log", "--reverse", "--format=%H", f"-S## [{version}]", "--", "CHANGELOG.md"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout.split()  # fmt: skip
-    if not commits:
-        pytest.skip(f"the commit of release {version} is not in this clone")
-    archive = subprocess.run(["git", "archive", commits[0], "deploy"], cwd=ROOT, capture_output=True, check=True)
-    folder = tmp_path_factory.mktemp("release")
-    with tarfile.open(fileobj=BytesIO(archive.stdout)) as files:
-        files.extractall(folder, filter="data")
-    return folder / "deploy" / "cluster"
+    return extracted(version, tmp_path_factory.mktemp("release")) / "deploy" / "cluster"
 
 
 def test_the_server_takes_every_object_and_warns_of_none(cluster: Cluster, namespace: str) -> None:

@@ -427,8 +427,10 @@ class Answers:
     family = ""
 
     def __init__(self, *ids: range) -> None:
-        self.last_response_headers: dict[str, str] = {}
         self._ids = [*ids]
+
+    def forget_answer(self) -> None:
+        """Nothing of an answer is kept here."""
 
     async def fetch_trades(self, symbol: str, since: int | None, params: object) -> list[dict[str, Any]]:
         return [{"id": str(number), "timestamp": number * 1_000} for number in self._ids.pop(0)]

@@ -1,10 +1,13 @@
-"""ccxt has the private parts that `producers.ccxt.venue` relies on: an upgrade that moves one fails at once."""
+"""ccxt and requests have the parts that our code relies on: an upgrade that moves one fails at once."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 from typing import Any
+
+import ccxt
+import requests
 
 from producers.ccxt.venue import Socket, VenueMixin, make
 from producers.exchanges.model import Rate
@@ -23,9 +26,11 @@ def test_ccxt_has_the_private_parts_that_our_venue_uses() -> None:
     venue, client = asyncio.run(made())
     assert isinstance(client, Socket)
     of_clients = {"subscriptions", "futures", "isConnected", "error", "connection", "gunzip", "inflate"}
-    assert of_clients | {"decompressBinary", "on_message_callback"} <= {*dir(client)}
+    assert of_clients | {"decompressBinary", "on_message_callback", "closed"} <= {*dir(client)}
     of_venues = {"urls", "options", "streaming", "trades", "clients", "session", "tcp_connector", "on_json_response"}
-    assert of_venues | {"markets", "has", "rateLimit", "last_response_headers"} <= {*dir(venue)}
+    of_answers = {"last_http_response", "last_response_headers", "last_request_url"}
+    of_venues |= {"markets", "has", "rateLimit", "aiohttp_trust_env", "set_markets", "set_markets_from_exchange"}
+    assert of_venues | of_answers <= {*dir(venue)}
     of_sockets = (
         "handle_message",
         "handle_text_or_binary_message",
@@ -41,3 +46,13 @@ def test_ccxt_has_the_private_parts_that_our_venue_uses() -> None:
         for name in names:
             expected = inspect.signature(getattr(theirs, name)).parameters
             assert [*inspect.signature(getattr(ours, name)).parameters] == [*expected], name
+
+
+def test_ccxt_and_requests_have_what_a_list_of_markets_needs() -> None:
+    """What `config.symbols.market_lists` uses."""
+    exchange = ccxt.kraken()
+    assert isinstance(exchange.session, requests.Session)
+    assert exchange.markets_by_id is None, "none are loaded yet"
+    answer = requests.Response()
+    answer._content = b"a list"
+    assert answer.content == b"a list"

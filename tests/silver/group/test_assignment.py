@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
-import faust
 import pytest
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
@@ -15,10 +15,11 @@ from faust.assignor import PartitionAssignor
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from silver_processor.group.membership import IncompleteAssignmentError, WholeAssignor, own_url
+from config.settings import Settings
+from silver_processor.group.app import silver_app
+from silver_processor.group.membership import IncompleteAssignmentError, WholeAssignor
 
 BRONZE = "market.crypto.trades.bronze"
-Member = Callable[..., WholeAssignor]
 
 
 def cluster(partitions: dict[str, int]) -> ClusterMetadata:
@@ -31,11 +32,13 @@ def cluster(partitions: dict[str, int]) -> ClusterMetadata:
     return known
 
 
-def member() -> WholeAssignor:
-    """As the worker makes it: by Faust, of the class that the settings name."""
-    app = faust.App(
-        "silver", broker="kafka://nowhere", store="memory://", canonical_url=own_url(), PartitionAssignor=WholeAssignor
-    )
+def member(
+    refused: Callable[[IncompleteAssignmentError], object] = lambda _: None,
+    refresh: Callable[[], object] = lambda: None,
+) -> WholeAssignor:
+    """As the worker makes it: by its app. The app's consumer is replaced, as there is no broker."""
+    app = silver_app(Settings(), refused)
+    app.consumer = SimpleNamespace(refresh_metadata=refresh)
     assert isinstance(app.assignor, WholeAssignor)
     return app.assignor
 
@@ -52,11 +55,11 @@ def owners(assigned: dict[str, Any]) -> Counter[tuple[str, int]]:
 @pytest.mark.parametrize("known", [{}, {BRONZE: 0}, {"another": 4}])
 def test_a_leader_that_does_not_know_the_topic_hands_out_nothing(known: dict[str, int]) -> None:
     """Seed 625283802: the leader joined again before the broker, just started, knew the topic."""
-    members = {"a": member(), "b": member()}
+    refusals, questions = [], []
+    members = {"a": member(refusals.append, lambda: questions.append(1)), "b": member()}
     # What Faust does with it, and why we may not: everybody gets an assignment, of nothing.
     assert owners(PartitionAssignor.assign(members["a"], cluster(known), group(members, {BRONZE}))) == {}
-    refusals, questions = [], []
-    members["a"].refused, members["a"].refresh = refusals.append, lambda: questions.append(1)
+    questions.clear()
     with pytest.raises(IncompleteAssignmentError, match=f"no partitions of {BRONZE}"):
         members["a"].assign(cluster(known), group(members, {BRONZE}))
     assert len(refusals) == 1

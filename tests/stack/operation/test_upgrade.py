@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tarfile
-from io import BytesIO
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from tests.recorded import OURS
+from tests.releases import extracted
 from tests.stack import truth
 from tests.stack.compare import gold_candles, silver_set, true_set
 from tests.stack.conftest import Medallion, clean_environment
 
-ROOT = Path(__file__).resolve().parents[3]
-RELEASE_0_1 = "9fce581007d8faff1ed4b383bd2c297eadc069e8"
 BEFORE = [OURS["kraken_v2_btcusd"], OURS["binance_spot_trades"]]
 AFTER = OURS["kraken_v2_btcusdt_synthetic"]
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
@@ -26,12 +23,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 @pytest.fixture
 def earlier(tmp_path: Path, state_home: Path) -> Medallion:
     """`medallion …` of version 0.1.0, with today's libraries."""
-    archive = subprocess.run(["git", "archive", RELEASE_0_1], cwd=ROOT, capture_output=True, check=False)
-    if archive.returncode:
-        pytest.skip(f"this clone does not reach back to version 0.1.0: {archive.stderr.decode().strip()}")
-    code = tmp_path / "release-0.1"
-    with tarfile.open(fileobj=BytesIO(archive.stdout)) as files:
-        files.extractall(code, filter="data")
+    code = extracted("0.1.0", tmp_path / "release-0.1")
 
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
