@@ -6,6 +6,7 @@ after an outage also offloads the hours of the outage.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import threading
@@ -13,11 +14,14 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
+import orjson
 import structlog
+from aiohttp import web
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED, JobExecutionEvent
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 
+from config import metrics_server
 from config.disks import FULL, DiskMetrics, local_folder, measure
 from config.settings import Settings
 from offload.clickhouse.client import ClickHouseHttp
@@ -26,7 +30,7 @@ from offload.errors import OffloadStoppedError
 from offload.hourly.status import status
 from offload.maintain.compaction import compact
 from offload.maintain.expiry import maintain
-from offload.metrics import OffloadMetrics, serve
+from offload.metrics import OffloadMetrics
 from offload.proof.completeness import Completeness
 from offload.report import OffloadProgress
 from offload.retention.gate import GateReport, close_gate
@@ -35,6 +39,8 @@ from offload.run import run
 RETRY_SECONDS = 300.0
 # The service is unhealthy if no run has succeeded for an hour and a half.
 OVERDUE_SECONDS = 5400.0
+# The fields of each table in the answer of `/healthz`.
+_SHOWN = {"table", "complete_until", "rows", "files", "bytes", "pending", "lag_seconds"}
 # Ids of the jobs that count completeness.
 _COUNTS = ("completeness", "count now")
 
@@ -89,17 +95,30 @@ class OffloadService:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: self.stop.set())
-        server = serve(self.metrics, self.trouble, self._settings.metrics_host, self._settings.metrics_port)
+        asyncio.run(self._serve(ready))
+
+    async def _serve(self, ready: Callable[[int], None]) -> None:
+        """The scheduler has its own threads, so `/metrics` and `/healthz` answer while a job runs."""
+        host = self._settings.metrics_host
+        server, port = await metrics_server.serve(
+            self.metrics.registry, {"/healthz": self._health}, host, self._settings.metrics_port
+        )
         try:
             self._scheduler.start()
-            self._log.info("offload serves", host=self._settings.metrics_host, metrics_port=server.server_port)
-            ready(server.server_port)
-            self.stop.wait()
+            self._log.info("offload serves", host=host, metrics_port=port)
+            ready(port)
+            await asyncio.to_thread(self.stop.wait)
             self._log.info("offload stops after the slice under way")
-            self._scheduler.shutdown(wait=True)
+            await asyncio.to_thread(self._scheduler.shutdown, wait=True)
         finally:
-            server.shutdown()
-            server.server_close()
+            await server.cleanup()
+
+    def _health(self) -> web.Response:
+        """Status 200 or 503, and JSON with the fault and every table."""
+        fault = self.trouble()
+        tables = [table.model_dump(mode="json", include=_SHOWN) for table in self.metrics.tables]
+        body = orjson.dumps({"healthy": not fault, "fault": fault, "tables": tables}) + b"\n"
+        return web.Response(body=body, status=503 if fault else 200, content_type="application/json")
 
     def _cycle(self) -> None:
         with self._busy, self._tiers() as tiers:
