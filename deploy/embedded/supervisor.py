@@ -20,10 +20,10 @@ import orjson
 import structlog
 from clickhouse_driver import Client
 from confluent_kafka.admin import AdminClient
-from tenacity import RetryCallState, wait_exponential_jitter
 
 from config import logs
 from config.connections import clickhouse_native, kafka_client
+from config.retry import pause_s
 from config.settings import Settings
 from ddl.runner import apply as apply_migrations
 from deploy.embedded.kafka import server, topics
@@ -55,8 +55,7 @@ SILENT_END_S = 5.0
 
 log = structlog.get_logger(__name__)
 _libc = ctypes.CDLL(None, use_errno=True)
-_LONGEST_BACK_OFF_S = 5.0
-_back_off = wait_exponential_jitter(multiplier=0.2, max=_LONGEST_BACK_OFF_S, jitter=0.2)
+_FIRST_BACK_OFF_S, _LONGEST_BACK_OFF_S = 0.2, 5.0
 
 
 def _die_with_parent() -> None:
@@ -276,7 +275,7 @@ class Supervisor:
             await self._until_ended(child, child.process)
             name = child.service.name
             self._note_end(child)
-            await asyncio.sleep(_delay(child.failures_in_a_row))
+            await asyncio.sleep(_back_off_s(child.failures_in_a_row))
             if name == "broker" and self._kafka is None:
                 return
             await self._spawn(child.service)
@@ -393,11 +392,9 @@ async def _end(process: asyncio.subprocess.Process, seconds: float) -> bool:
     return True
 
 
-def _delay(attempt: int) -> float:
-    """Seconds before restart number `attempt` in a row: exponential with jitter, 5 s at most."""
-    state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
-    state.attempt_number = attempt
-    return float(_back_off(state))
+def _back_off_s(attempt: int) -> float:
+    """Seconds before restart number `attempt` in a row: they double, with jitter."""
+    return pause_s(_FIRST_BACK_OFF_S, attempt - 1, _LONGEST_BACK_OFF_S, jitter_s=_FIRST_BACK_OFF_S)
 
 
 def main() -> int:
