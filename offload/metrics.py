@@ -1,23 +1,16 @@
-"""Prometheus metrics of the offload service, and the HTTP server of the metrics and the service's health."""
+"""Prometheus metrics of the offload service."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Sequence
-from socketserver import ThreadingMixIn
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from collections.abc import Iterable, Sequence
 
-import orjson
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from offload.hourly.status import TableStatus
 from offload.maintain.compaction import Compaction
 from offload.maintain.expiry import TableMaintenance
 from offload.report import OffloadReport
 
-# The fields of each table in the answer of `/healthz`.
-_SHOWN = {"table", "complete_until", "rows", "files", "bytes", "pending", "lag_seconds"}
 _SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 
 
@@ -93,36 +86,3 @@ class OffloadMetrics:
         for table in tables:
             self.expired.labels(table.table).inc(table.expired_snapshots)
             self.removed.labels(table.table).inc(table.removed_files)
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-
-class _Quiet(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the overridden name
-        """Requests are not logged: a scraper makes them every few seconds."""
-
-
-def serve(metrics: OffloadMetrics, trouble: Callable[[], str], host: str, port: int) -> WSGIServer:
-    """Serve `/metrics` and `/healthz` in a thread. Port 0 means any free port (`server_port`).
-
-    `trouble`: returns why the service is unhealthy, "" if it is healthy. `/healthz` answers with status 503 or 200, and
-    with JSON that has every table.
-
-    Raises:
-        OSError: the port is taken.
-    """
-    show = make_wsgi_app(metrics.registry)
-
-    def answer(environ: dict[str, Any], start_response: Any) -> Any:
-        if environ["PATH_INFO"] != "/healthz":
-            return show(environ, start_response)
-        fault = trouble()
-        start_response("503 Service Unavailable" if fault else "200 OK", [("Content-Type", "application/json")])
-        tables = [table.model_dump(mode="json", include=_SHOWN) for table in metrics.tables]
-        return [orjson.dumps({"healthy": not fault, "fault": fault, "tables": tables}) + b"\n"]
-
-    server = make_server(host, port, answer, server_class=_Server, handler_class=_Quiet)
-    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
-    return server

@@ -17,13 +17,13 @@ from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 from pyiceberg.types import DecimalType, IcebergType
 
+from config.retry import retry_on_conflict
 from ddl.quoting import quote_name
 from offload.clickhouse.checksums import earlier_values, file_arguments
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.locations import file_function
 from offload.clickhouse.templates import render
 from offload.errors import OffloadError
-from offload.retry import retry_on
 from offload.tables.catalog import ColdTier
 from offload.tables.cold_tables import BY_NAME, GOLD, TABLES, ColdTable
 from offload.tables.slice_records import read_ledger, read_silver_windows
@@ -185,7 +185,7 @@ class Pins:
             if key.startswith(PREFIX)
         }
 
-    @retry_on(CommitFailedException)
+    @retry_on_conflict(CommitFailedException)
     def _tag(self, table_name: str, name: str, snapshot_id: int) -> None:
         table = self._load(table_name)
         known = _tagged(table, name)
@@ -196,14 +196,14 @@ class Pins:
             table = self._load(table_name)
         table.manage_snapshots().create_tag(snapshot_id, name).commit()
 
-    @retry_on(CommitFailedException)
+    @retry_on_conflict(CommitFailedException)
     def _untag(self, table_name: str, name: str) -> None:
         table = self._load(table_name)
         # The main branch is never removed, even if a damaged table has it as a tag.
         if name != MAIN_BRANCH and _tagged(table, name) is not None:
             table.manage_snapshots().remove_tag(name).commit()
 
-    @retry_on(CommitFailedException)
+    @retry_on_conflict(CommitFailedException)
     def _set_properties(self, records: Mapping[str, str], outdated: tuple[str, ...]) -> None:
         with self._load(_RECORDS_TABLE).transaction() as transaction:
             if records:

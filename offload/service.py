@@ -6,75 +6,103 @@ after an outage also offloads the hours of the outage.
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import orjson
 import structlog
+from aiohttp import web
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED, JobExecutionEvent
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 
+from config import metrics_server
 from config.disks import FULL, DiskMetrics, local_folder, measure
 from config.settings import Settings
-from offload.clickhouse.client import ClickHouseHttp
-from offload.clickhouse.tiers import Tiers
 from offload.errors import OffloadStoppedError
-from offload.hourly.status import status
-from offload.maintain.compaction import compact
-from offload.maintain.expiry import maintain
-from offload.metrics import OffloadMetrics, serve
+from offload.jobs import OffloadJobs
+from offload.metrics import OffloadMetrics
 from offload.proof.completeness import Completeness
-from offload.report import OffloadProgress
-from offload.retention.gate import GateReport, close_gate
-from offload.run import run
 
 RETRY_SECONDS = 300.0
 # The service is unhealthy if no run has succeeded for an hour and a half.
 OVERDUE_SECONDS = 5400.0
+# The fields of each table in the answer of `/healthz`.
+_SHOWN = {"table", "complete_until", "rows", "files", "bytes", "pending", "lag_seconds"}
 # Ids of the jobs that count completeness.
 _COUNTS = ("completeness", "count now")
 
 
+def offload_service(
+    settings: Settings, *, minute: int = 5, drop: bool = False, retry_seconds: float = RETRY_SECONDS
+) -> OffloadService:
+    """The service with all its parts: a run at `minute` past each hour, then the gate, which drops only if `drop`."""
+    metrics = OffloadMetrics()
+    completeness = Completeness(settings.exchanges, metrics.registry)
+    folder = local_folder(settings.iceberg_warehouse)
+    disks = {"warehouse": folder} if folder is not None else {}
+    metrics.registry.register(DiskMetrics(disks))
+    stop = threading.Event()
+    jobs = OffloadJobs(settings, metrics, completeness, stop, drop=drop)
+    # Runs that were missed while another was under way become one run, however late.
+    scheduler = BackgroundScheduler(
+        timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+    )
+    scheduler.add_job(jobs.offload, CronTrigger(minute=minute, timezone=UTC), id="hourly")
+    scheduler.add_job(jobs.offload, id="now")
+    scheduler.add_job(jobs.maintain, CronTrigger(hour=3, minute=35, timezone=UTC), id="daily")
+    # By this minute the messages that arrived at the end of the hour have reached Silver.
+    scheduler.add_job(jobs.count, CronTrigger(minute=minute, timezone=UTC), id="completeness")
+    scheduler.add_job(jobs.count, id="count now")
+    address = settings.metrics_host, settings.metrics_port
+    return OffloadService(jobs, scheduler, metrics, disks, stop, address, retry_seconds)
+
+
 class OffloadService:
-    """The scheduled offload: a run at `minute` past each hour, then the gate, which drops partitions only if `drop`."""
+    """The scheduled offload: runs its jobs, repeats those that fail, and says how it is."""
 
     def __init__(
-        self, settings: Settings, *, minute: int = 5, drop: bool = False, retry_seconds: float = RETRY_SECONDS
+        self,
+        jobs: OffloadJobs,
+        scheduler: BackgroundScheduler,
+        metrics: OffloadMetrics,
+        disks: Mapping[str, Path],
+        stop: threading.Event,
+        address: tuple[str, int],
+        retry_seconds: float,
     ) -> None:
-        self.metrics = OffloadMetrics()
-        self._completeness = Completeness(settings.exchanges, self.metrics.registry)
-        folder = local_folder(settings.iceberg_warehouse)
-        self._places = {"warehouse": folder} if folder is not None else {}
-        self.metrics.registry.register(DiskMetrics(self._places))
-        self._counting = threading.Lock()
-        self.stop = threading.Event()
-        self._settings = settings
-        self._drop = drop
+        """Starts nothing. `offload_service` makes the parts.
+
+        Args:
+            jobs: what is done.
+            scheduler: when; it has the jobs and is not started.
+            metrics: what `/metrics` and `/healthz` show.
+            disks: folders by name. The service is unhealthy if the disk of one is full.
+            stop: ends the service.
+            address: host and port of the metrics; port 0 is any free one.
+            retry_seconds: after which a failed job is repeated.
+        """
+        self.stop = stop
+        self._jobs = jobs
+        self._scheduler = scheduler
+        self._metrics = metrics
+        self._disks = disks
+        self._address = address
         self._retry_seconds = retry_seconds
         self._log = structlog.get_logger()
         # Faults of the hourly and the daily job, each until the job succeeds again.
         self._faults: dict[str, str] = {}
         self._last_success = time.monotonic()
-        # Runs that were missed while another was under way become one run, however late.
-        self._scheduler = BackgroundScheduler(
-            timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
-        )
-        self._scheduler.add_job(self._cycle, CronTrigger(minute=minute, timezone=UTC), id="hourly")
-        self._scheduler.add_job(self._cycle, id="now")
-        self._scheduler.add_job(self._maintain, CronTrigger(hour=3, minute=35, timezone=UTC), id="daily")
-        # By this minute the messages that arrived at the end of the hour have reached Silver.
-        self._scheduler.add_job(self._count, CronTrigger(minute=minute, timezone=UTC), id="completeness")
-        self._scheduler.add_job(self._count, id="count now")
-        self._scheduler.add_listener(self._ended, EVENT_JOB_ERROR | EVENT_JOB_EXECUTED)
-        self._busy = threading.Lock()
+        scheduler.add_listener(self._ended, EVENT_JOB_ERROR | EVENT_JOB_EXECUTED)
 
     def trouble(self) -> str:
         """Why the service is not healthy; "" if it is."""
-        full = [str(disk) for disk in measure(self._places) if disk.level == FULL]
+        full = [str(disk) for disk in measure(self._disks) if disk.level == FULL]
         if self._faults or full:
             return "; ".join([*self._faults.values(), *full])
         quiet = time.monotonic() - self._last_success
@@ -89,63 +117,28 @@ class OffloadService:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: self.stop.set())
-        server = serve(self.metrics, self.trouble, self._settings.metrics_host, self._settings.metrics_port)
+        asyncio.run(self._serve(ready))
+
+    async def _serve(self, ready: Callable[[int], None]) -> None:
+        """The scheduler has its own threads, so `/metrics` and `/healthz` answer while a job runs."""
+        host, port = self._address
+        server, port = await metrics_server.serve(self._metrics.registry, {"/healthz": self._health}, host, port)
         try:
             self._scheduler.start()
-            self._log.info("offload serves", host=self._settings.metrics_host, metrics_port=server.server_port)
-            ready(server.server_port)
-            self.stop.wait()
+            self._log.info("offload serves", host=host, metrics_port=port)
+            ready(port)
+            await asyncio.to_thread(self.stop.wait)
             self._log.info("offload stops after the slice under way")
-            self._scheduler.shutdown(wait=True)
+            await asyncio.to_thread(self._scheduler.shutdown, wait=True)
         finally:
-            server.shutdown()
-            server.server_close()
+            await server.cleanup()
 
-    def _cycle(self) -> None:
-        with self._busy, self._tiers() as tiers:
-            report = run(tiers, progress=self._watch)
-            self.metrics.observe_run(report)
-            self.metrics.observe_status(status(tiers))
-            self._observe_gate(close_gate(tiers, drop=self._drop))
-        written = sum(part.rows for part in report.slices if part.outcome == "written")
-        self._log.info("offloaded", rows=written, slices=len(report.slices), seconds=round(report.seconds, 3))
-
-    def _count(self) -> None:
-        with self._counting, contextlib.closing(ClickHouseHttp(self._settings)) as store:
-            broken = self._completeness.count(store, datetime.now(UTC))
-        for count in broken:
-            self._log.warning("incomplete", **count.model_dump(mode="json"))
-
-    def _maintain(self) -> None:
-        with self._busy, self._tiers() as tiers:
-            merged = compact(tiers, progress=self._end_if_stopped)
-            self.metrics.observe_compaction(merged)
-            done = maintain(tiers.cold)
-        self.metrics.observe_maintenance(done)
-        removed, expired = sum(part.removed_files for part in done), sum(part.expired_snapshots for part in done)
-        files, into, gave_way = (sum(getattr(part, name) for part in merged) for name in ("files", "into", "conflicts"))
-        self._log.info("compacted", files=files, into=into, conflicts=gave_way)
-        self._log.info("maintenance done", removed_files=removed, expired_snapshots=expired)
-
-    @contextlib.contextmanager
-    def _tiers(self) -> Iterator[Tiers]:
-        """Both tiers, opened once for a job, in its own thread."""
-        with contextlib.closing(ClickHouseHttp(self._settings)) as hot:
-            yield Tiers.open(self._settings, hot)
-
-    def _end_if_stopped(self, *_: object) -> None:
-        if self.stop.is_set():
-            raise OffloadStoppedError("The service was told to stop: run again for the rest.")
-
-    def _watch(self, step: OffloadProgress) -> None:
-        if step.step == "exporting":
-            self._end_if_stopped()
-
-    def _observe_gate(self, report: GateReport) -> None:
-        for table in {verdict.table for verdict in report.verdicts}:
-            states = [verdict.state for verdict in report.verdicts if verdict.table == table]
-            self.metrics.held.labels(table).set(states.count("held"))
-            self.metrics.dropped.labels(table).inc(states.count("dropped"))
+    def _health(self) -> web.Response:
+        """Status 200 or 503, and JSON with the fault and every table."""
+        fault = self.trouble()
+        tables = [table.model_dump(mode="json", include=_SHOWN) for table in self._metrics.tables]
+        body = orjson.dumps({"healthy": not fault, "fault": fault, "tables": tables}) + b"\n"
+        return web.Response(body=body, status=503 if fault else 200, content_type="application/json")
 
     def _ended(self, event: JobExecutionEvent) -> None:
         """Called after each job. A job that failed becomes a fault of the service and is scheduled again."""
@@ -154,7 +147,7 @@ class OffloadService:
                 self._log.error("completeness not counted", error=str(event.exception))
             return
         is_daily = event.job_id.startswith("daily")
-        kind, job = ("daily", self._maintain) if is_daily else ("hourly", self._cycle)
+        kind, job = ("daily", self._jobs.maintain) if is_daily else ("hourly", self._jobs.offload)
         if event.exception is None:
             self._faults.pop(kind, None)
             if not is_daily:
@@ -163,7 +156,7 @@ class OffloadService:
         if isinstance(event.exception, OffloadStoppedError):
             return
         self._faults[kind] = f"{type(event.exception).__name__}: {event.exception}"
-        self.metrics.runs.labels("failed").inc()
+        self._metrics.runs.labels("failed").inc()
         self._log.error(f"{kind} job failed", error=self._faults[kind], again_in_seconds=self._retry_seconds)
         if not self.stop.is_set():
             again = datetime.now(UTC) + timedelta(seconds=self._retry_seconds)

@@ -24,7 +24,6 @@ from offload.proof.verify import verify as verify_cold
 from offload.publish.over_shards import tables_over_shards
 from offload.retention.gate import close_gate
 from offload.retention.union_views import update_union_views
-from offload.service import OffloadService
 from offload.tables.cold_tables import LAYERS, Layer
 
 offload_app = typer.Typer(help="Hot rows to Iceberg.", no_args_is_help=True)
@@ -217,10 +216,12 @@ def offload_serve(
     data_dir: DataDirOption = None,
 ) -> None:
     """Offload at once and then every hour, until SIGTERM; metrics and /healthz on MEDALLION_METRICS_PORT."""
+    # It loads aiohttp and APScheduler, which the group's other commands do not need.
+    from offload.service import offload_service  # noqa: PLC0415
+
     settings = load_settings(data_dir)
     logs.configure(settings.log_level, "offload")
-    service = OffloadService(settings, minute=minute, drop=drop)
-    service.serve()
+    offload_service(settings, minute=minute, drop=drop).serve()
 
 
 @offload_app.command("verify")

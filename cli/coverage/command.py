@@ -61,18 +61,20 @@ def coverage(
         check_names(settings, exchange, symbol, canonical=True)
     if data not in {"", *_KINDS}:
         raise typer.BadParameter(f"no {data!r}; one of {', '.join(_KINDS)}", param_hint="--data")
+    registry = SymbolRegistry.load(settings.symbols_file)
     symbols = [symbol] if symbol else []
     if symbol and not in_sessions:
-        symbols = canonical_symbols(SymbolRegistry.load(settings.symbols_file), exchange, symbol)
+        symbols = canonical_symbols(registry, exchange, symbol)
     asked = Asked(exchange, symbols, start.date() if start else None, end.date() if end else None)
     place = find_state_folder(data_dir, settings)
     found = []
     if data in {"", TRADES}:
-        found += read_trades(settings, read_steps(state or backfill_checkpoint(place), place.name), asked)
+        steps = read_steps(state or backfill_checkpoint(place), place.name)
+        found += read_trades(settings, registry, steps, asked)
     if data != TRADES:
         schedules = load_schedules(settings.schedules_file, [frame.code for frame in load_layers().timeframes])
         scheduled = [one for one in schedules if isinstance(one, SeriesSchedule)]
-        found += [one for one in read_series(settings, scheduled, asked) if data in {"", one.data}]
+        found += [one for one in read_series(settings, registry, scheduled, asked) if data in {"", one.data}]
     # Each market's trades come before its series.
     found.sort(key=lambda one: (one.exchange, one.symbol, _KINDS.index(one.data), one.frame, one.day))
     if as_json:

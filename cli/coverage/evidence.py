@@ -1,4 +1,4 @@
-"""Reads what is known of each market: ClickHouse, the checkpoint and the registry."""
+"""Brings together what is known of each market: ClickHouse, the checkpoint and the registry."""
 
 from __future__ import annotations
 
@@ -97,19 +97,21 @@ def canonical_symbols(registry: SymbolRegistry, exchange: str, name: str) -> lis
     return sorted(found)
 
 
-def read_trades(settings: Settings, steps: Mapping[str, Mapping[str, Any]], asked: Asked) -> list[CoverageDay]:
+def read_trades(
+    settings: Settings, registry: SymbolRegistry, steps: Mapping[str, Mapping[str, Any]], asked: Asked
+) -> list[CoverageDay]:
     """The verdicts on the trades of each market and day.
 
     Args:
         settings: of the stack.
+        registry: its symbols.
         steps: the checkpoint's.
         asked: which.
 
     Raises:
         ServerError: ClickHouse does not answer, or refuses.
-        RegistryError: the symbols file cannot be used.
     """
-    names = _Names.of(SymbolRegistry.load(settings.symbols_file))
+    names = _Names.of(registry)
     asked_for = asked.parameters
     with http_client(settings) as client:
         markets = _markets(client, asked)
@@ -124,13 +126,15 @@ def read_trades(settings: Settings, steps: Mapping[str, Mapping[str, Any]], aske
     return [day for one in found for day in judge_trades(one, asked.days(_known(one), today), today)]
 
 
-def read_series(settings: Settings, scheduled: Sequence[SeriesSchedule], asked: Asked) -> list[CoverageDay]:
+def read_series(
+    settings: Settings, registry: SymbolRegistry, scheduled: Sequence[SeriesSchedule], asked: Asked
+) -> list[CoverageDay]:
     """The verdicts on each series of each market and day: of what is stored, was rejected, or is `scheduled`.
 
     Raises:
-        ServerError, RegistryError: as `read_trades`.
+        ServerError: as `read_trades`.
     """
-    names = _Names.of(SymbolRegistry.load(settings.symbols_file))
+    names = _Names.of(registry)
     with http_client(settings) as client:
         found = rows(client, "coverage_series", asked.parameters)
     today = datetime.now(UTC).date()
@@ -183,6 +187,7 @@ def read_stored_trades(settings: Settings) -> dict[Market, StoredTrades]:
 
 def days_lacking_nothing(
     settings: Settings,
+    registry: SymbolRegistry,
     steps: Mapping[str, Mapping[str, Any]],
     exchange: str,
     own_names: Sequence[str],
@@ -192,13 +197,13 @@ def days_lacking_nothing(
     """The days of [start, end) whose trades are complete or not expected, by the exchange's own symbol.
 
     Raises:
-        ServerError, RegistryError: as `read_trades`.
+        ServerError: as `read_trades`.
     """
-    names = _Names.of(SymbolRegistry.load(settings.symbols_file))
+    names = _Names.of(registry)
     symbols = {own: names.market(exchange, own)[1] for own in own_names}
     until = (end - timedelta(microseconds=1)).date() + timedelta(days=1)
     asked = Asked(exchange, sorted(set(symbols.values())), start.date(), until)
-    found = [one for one in read_trades(settings, steps, asked) if one.status in {COMPLETE, NOT_EXPECTED}]
+    found = [one for one in read_trades(settings, registry, steps, asked) if one.status in {COMPLETE, NOT_EXPECTED}]
     return {own: {one.day for one in found if one.symbol == symbol} for own, symbol in symbols.items()}
 
 

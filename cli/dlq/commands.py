@@ -243,25 +243,27 @@ def replay(
     settings = load_settings(data_dir)
     with http_client(settings) as client:
         _check_names(client, settings, exchange, symbol, trade_id)
-    rules = Rules.of(SymbolRegistry.load(settings.symbols_file))
-    workers = worker_rules(settings, data_dir)
-    replayer = resend.Replayer(settings, rules, filters)
-    progress = resend.ReplayProgress()
-    go_on = "Run the same command again: a message that was sent twice lands once." if yes else "Nothing was sent."
-    with working("Validating dead letters", go_on, quiet=as_json) as work:
+        rules = Rules.of(SymbolRegistry.load(settings.symbols_file))
+        workers = worker_rules(settings, data_dir)
+        replayer = resend.Replayer(client, settings, rules, filters)
+        progress = resend.ReplayProgress()
+        go_on = "Run the same command again: a message that was sent twice lands once." if yes else "Nothing was sent."
+        with working("Validating dead letters", go_on, quiet=as_json) as work:
 
-        def validated(letters: int, passing: int) -> None:
-            work.show(f"{letters:,} validated, {passing:,} {'sent' if yes else 'pass'}", "the dead letters after these")
+            def validated(letters: int, passing: int) -> None:
+                work.show(
+                    f"{letters:,} validated, {passing:,} {'sent' if yes else 'pass'}", "the dead letters after these"
+                )
 
-        changes = replayer.run(send=yes, progress=validated)
-        if yes:
-            sent = resend.count_passing(changes)
+            changes = replayer.run(send=yes, progress=validated)
+            if yes:
+                sent = resend.count_passing(changes)
 
-            def followed(now: resend.ReplayProgress) -> None:
-                arrived = f"{sent:,} sent, of these {sent - now.pending:,} arrived"
-                work.show(arrived, f"{now.pending:,} on their way", doing="waiting for what was sent")
+                def followed(now: resend.ReplayProgress) -> None:
+                    arrived = f"{sent:,} sent, of these {sent - now.pending:,} arrived"
+                    work.show(arrived, f"{now.pending:,} on their way", doing="waiting for what was sent")
 
-            progress = replayer.follow(timeout, progress=followed)
+                progress = replayer.follow(timeout, progress=followed)
     passing = resend.count_passing(changes)
     if as_json:
         print_json(

@@ -14,15 +14,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import clickhouse_connect
 import polars as pl
 import pyarrow as pa
+from clickhouse_connect.driver import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from cli.common.context import ServerError
 from cli.common.statements import sql_text
 from cli.dlq.reread import read_again
-from config.connections import clickhouse_http
 from config.settings import Settings
 from schemas.coordinates import COORDINATES
 from schemas.records import BRONZE
@@ -69,14 +68,10 @@ class Replayer:
         ServerError: ClickHouse refused or does not answer; what was sent stays sent, run the command again.
     """
 
-    def __init__(self, settings: Settings, rules: Rules, filters: Mapping[str, object]) -> None:
-        self._settings, self._rules = settings, rules
+    def __init__(self, client: Client, settings: Settings, rules: Rules, filters: Mapping[str, object]) -> None:
+        self._client, self._settings, self._rules = client, settings, rules
         self._filters = dict(filters)
         self.replay_id = str(uuid.uuid4())
-        try:
-            self._client = clickhouse_connect.get_client(**clickhouse_http(settings))
-        except (ClickHouseError, OSError) as error:
-            raise self._explained(error) from error
 
     def run(
         self, *, send: bool, progress: Callable[[int, int], None] = lambda _validated, _passing: None

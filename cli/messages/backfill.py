@@ -86,11 +86,12 @@ def backfill(
     start, end = start.replace(tzinfo=UTC), end.replace(tzinfo=UTC)
     _check(exchange, names, start, end, source)
     check_address(rest_endpoint, HTTP, "--rest-endpoint")
+    registry = SymbolRegistry.load(settings.symbols_file)
     if source != _REST and not force:
-        _check_known(exchange, names, settings)
+        _check_known(exchange, names, registry, settings.symbols_file)
     place = find_state_folder(data_dir, settings)
     with BackfillCheckpoint(state or backfill_checkpoint(place), place.name) as checkpoint:
-        needless = {} if again else _needless(settings, checkpoint, exchange, names, start, end)
+        needless = {} if again else _needless(settings, registry, checkpoint, exchange, names, start, end)
         over_rest = RestBackfill(exchange, names, start, end, rest_endpoint, needless=needless)
         every = from_dumps.days(exchange, names, start, end)
         wanted = from_dumps.left_of(every, start, end, needless, checkpoint)
@@ -153,13 +154,13 @@ def _check(exchange: str, names: list[str], start: datetime, end: datetime, sour
     check_span(start, end)
 
 
-def _check_known(exchange: str, names: list[str], settings: Settings) -> None:
+def _check_known(exchange: str, names: list[str], registry: SymbolRegistry, symbols_file: Path) -> None:
     """Check that the registry has these symbols. REST needs no check: it refuses unknown names."""
-    known = own_names(SymbolRegistry.load(settings.symbols_file).content.exchanges.get(exchange, {}))
+    known = own_names(registry.content.exchanges.get(exchange, {}))
     for name in names:
         if name not in known:
             raise typer.BadParameter(
-                f"{settings.symbols_file} has no {name!r} of {exchange}{near(name, known)}:"
+                f"{symbols_file} has no {name!r} of {exchange}{near(name, known)}:"
                 " all of its trades would go to the DLQ. Add it (`medallion symbols build`), or give --force",
                 param_hint="--symbols",
             )
@@ -167,6 +168,7 @@ def _check_known(exchange: str, names: list[str], settings: Settings) -> None:
 
 def _needless(
     settings: Settings,
+    registry: SymbolRegistry,
     checkpoint: BackfillCheckpoint,
     exchange: str,
     names: Sequence[str],
@@ -175,7 +177,7 @@ def _needless(
 ) -> Mapping[str, Collection[date]]:
     """The complete days of each symbol. {} if ClickHouse is away: a back-fill needs only the broker."""
     try:
-        return days_lacking_nothing(settings, checkpoint.steps, exchange, names, start, end)
+        return days_lacking_nothing(settings, registry, checkpoint.steps, exchange, names, start, end)
     except ServerError as error:
         err.print(f"warning: nobody knows which days are complete, so all of them are read. {error}", markup=False)
         return {}

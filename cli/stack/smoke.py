@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 
 import requests
 import typer
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from cli.common.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
 from cli.common.statements import http_client, rows
 from config.errors import MedallionError
+from config.retry import retry_for
 from config.settings import Settings
 from ddl.layers import load_layers
 from offload.clickhouse.tiers import Tiers
@@ -51,15 +51,11 @@ class Result:
 def check(name: str, settings: Settings, timeout_s: float) -> Result:
     """Run one check until it succeeds, for at most `timeout_s`; a failure is a result as well."""
     started = time.monotonic()
-    attempts = Retrying(
-        retry=retry_if_exception_type((MedallionError, requests.RequestException)),
-        stop=stop_after_delay(timeout_s),
-        wait=wait_fixed(POLL_S),
-        reraise=True,
-    )
+    failures = (MedallionError, requests.RequestException)
+    attempts = retry_for(timeout_s, failures, first_s=POLL_S, longest_s=POLL_S)
     try:
         detail = attempts(CHECKS[name](settings))
-    except (MedallionError, requests.RequestException) as error:
+    except failures as error:
         return Result(name, "failed", time.monotonic() - started, str(error))
     return Result(
         name, "skipped" if detail is None else "ok", time.monotonic() - started, detail or "not in this stack"

@@ -13,8 +13,8 @@ import requests
 from pyarrow.fs import S3FileSystem
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
+from config.retry import retry_for
 from config.settings import Settings
 
 TIMEOUT_S = 10.0
@@ -123,12 +123,7 @@ def prepare(settings: Settings, store: ObjectStore, patience_s: float = PATIENCE
     """
     management = management_address(settings.iceberg_catalog_uri)
     # requests' errors are OSErrors, too.
-    attempts = Retrying(
-        retry=retry_if_exception_type(OSError),
-        wait=wait_exponential(multiplier=0.2, max=5.0),
-        stop=stop_after_delay(patience_s),
-        reraise=True,
-    )
+    attempts = retry_for(patience_s, (OSError,), first_s=0.2, longest_s=5.0)
     attempts(ensure_bucket, store)
     attempts(ensure_warehouse, management, settings.iceberg_warehouse, store)
 

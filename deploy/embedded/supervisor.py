@@ -20,10 +20,10 @@ import orjson
 import structlog
 from clickhouse_driver import Client
 from confluent_kafka.admin import AdminClient
-from tenacity import RetryCallState, wait_exponential_jitter
 
 from config import logs
 from config.connections import clickhouse_native, kafka_client
+from config.retry import pause_s
 from config.settings import Settings
 from ddl.runner import apply as apply_migrations
 from deploy.embedded.kafka import server, topics
@@ -55,8 +55,7 @@ SILENT_END_S = 5.0
 
 log = structlog.get_logger(__name__)
 _libc = ctypes.CDLL(None, use_errno=True)
-_LONGEST_BACK_OFF_S = 5.0
-_back_off = wait_exponential_jitter(multiplier=0.2, max=_LONGEST_BACK_OFF_S, jitter=0.2)
+_FIRST_BACK_OFF_S, _LONGEST_BACK_OFF_S = 0.2, 5.0
 
 
 def _die_with_parent() -> None:
@@ -89,6 +88,7 @@ class Supervisor:
         self._kafka = kafka
         self._ports = ports
         self._given = dict(given)
+        # The settings of the stack's processes. `_start_all` sets them, as only the broker knows its address.
         self._environment: dict[str, str] = {}
         self._children: dict[str, _Child] = {}
         self._stop = asyncio.Event()
@@ -126,52 +126,37 @@ class Supervisor:
         task.result()
 
     async def _start_all(self) -> None:
+        """Start the services in order. The broker is first: its address is a part of what all others are given."""
         self._publish("starting")
-        await self._start_broker()
-        node = clickhouse_service(self._dir, self._ports, self._environment)
-        await self._start(node)
-        await asyncio.to_thread(self._prepare_database)
+        self._environment = await (self._start_kafka(self._kafka) if self._kafka else self._start_memory_broker())
+        settings = Settings.from_environment(self._environment)
+        await asyncio.to_thread(topics.create if self._kafka else _create_topics, settings)
+        await self._start(clickhouse_service(self._dir, self._ports, self._environment))
+        await asyncio.to_thread(_prepare_database, settings)
         # These services do not need each other, and each takes seconds to load its modules: all start at once.
-        for child in [await self._spawn(service) for service in self._database_clients()]:
+        clients = _database_clients(self._dir, self._ports, self._environment)
+        for child in [await self._spawn(service) for service in clients]:
             await self._until_ready(child)
         self._publish("healthy")
         log.info("stack healthy", environment=sorted(self._environment))
 
-    def _database_clients(self) -> list[Service]:
-        """The services that use the database, in the order of their start."""
-        ports, environment = self._ports, self._environment
-        services = [silver_service(index, ports, environment) for index in range(len(ports.metrics))]
-        if ports.schedules:
-            services.append(schedules_service(self._dir, ports.schedules, environment))
-        if ports.offload:
-            services.append(offload_service(ports.offload, environment))
-        if ports.serving:
-            services.append(serving_service(self._dir, ports.serving, environment))
-        return services
-
-    async def _start_broker(self) -> None:
-        if self._kafka is not None:
-            await self._start_kafka(self._kafka)
-            return
+    async def _start_memory_broker(self) -> dict[str, str]:
+        """The environment of the stack on this broker. The kernel chooses its port."""
         self._dir.broker_state.unlink(missing_ok=True)
-        service = broker_service(self._dir.broker_state, self._given)
-        child = await self._spawn(service)
-        await self._until_ready(child)
+        await self._start(broker_service(self._dir.broker_state, self._given))
         brokers = self._dir.broker_state.read_text(encoding="utf-8").strip()
-        self._environment = stack_environment(self._dir, self._ports, "memory", brokers, self._given)
-        await asyncio.to_thread(self._create_topics)
-        self._mark_healthy(child)
+        return stack_environment(self._dir, self._ports, "memory", brokers, self._given)
 
-    async def _start_kafka(self, kafka: Kafka) -> None:
+    async def _start_kafka(self, kafka: Kafka) -> dict[str, str]:
+        """The environment of the stack on this broker."""
         servers = server.bootstrap_servers(self._dir.kafka)
-        self._environment = stack_environment(self._dir, self._ports, "kafka", servers, self._given)
 
         async def unready() -> str:
             answers = await asyncio.to_thread(topics.answers, {"bootstrap.servers": servers})
             return "" if answers else f"the broker at {servers} does not answer"
 
         await self._start(Service("broker", server.argv(self._dir.kafka, kafka), dict(self._given), unready))
-        await asyncio.to_thread(topics.create, Settings.from_environment(self._environment))
+        return stack_environment(self._dir, self._ports, "kafka", servers, self._given)
 
     async def _start(self, service: Service) -> None:
         await self._until_ready(await self._spawn(service))
@@ -230,21 +215,6 @@ class Supervisor:
         child.detail = ""
         child.healthy_at = child.ready_at = time.monotonic()
 
-    def _create_topics(self) -> None:
-        """Create the topics before the consumers come: a metadata request creates one in the in-memory broker."""
-        settings = Settings.from_environment(self._environment)
-        admin = AdminClient(kafka_client(settings))
-        for topic in (*settings.raw_topics, settings.bronze_topic, settings.dlq_topic, settings.gaps_topic):
-            admin.list_topics(topic, timeout=10)
-
-    def _prepare_database(self) -> None:
-        settings = Settings.from_environment(self._environment)
-        client = Client(**clickhouse_native(settings))
-        try:
-            apply_migrations(client, settings)
-        finally:
-            client.disconnect()
-
     async def _keep_all_running(self) -> None:
         """Restart each process that ends, in a task of its own, so that no process waits for another.
 
@@ -276,7 +246,7 @@ class Supervisor:
             await self._until_ended(child, child.process)
             name = child.service.name
             self._note_end(child)
-            await asyncio.sleep(_delay(child.failures_in_a_row))
+            await asyncio.sleep(_back_off_s(child.failures_in_a_row))
             if name == "broker" and self._kafka is None:
                 return
             await self._spawn(child.service)
@@ -380,6 +350,33 @@ class Supervisor:
             log.error("state not written", error=str(error), state=state, detail=detail)
 
 
+def _database_clients(data_dir: DataDir, ports: Ports, environment: Mapping[str, str]) -> list[Service]:
+    """The services that use the database, in the order of their start."""
+    services = [silver_service(index, ports, environment) for index in range(len(ports.metrics))]
+    if ports.schedules:
+        services.append(schedules_service(data_dir, ports.schedules, environment))
+    if ports.offload:
+        services.append(offload_service(ports.offload, environment))
+    if ports.serving:
+        services.append(serving_service(data_dir, ports.serving, environment))
+    return services
+
+
+def _create_topics(settings: Settings) -> None:
+    """Create the topics before the consumers come: a metadata request creates one in the in-memory broker."""
+    admin = AdminClient(kafka_client(settings))
+    for topic in (*settings.raw_topics, settings.bronze_topic, settings.dlq_topic, settings.gaps_topic):
+        admin.list_topics(topic, timeout=10)
+
+
+def _prepare_database(settings: Settings) -> None:
+    client = Client(**clickhouse_native(settings))
+    try:
+        apply_migrations(client, settings)
+    finally:
+        client.disconnect()
+
+
 async def _end(process: asyncio.subprocess.Process, seconds: float) -> bool:
     """Send SIGTERM, and SIGKILL if the process has not ended in time. Returns whether SIGTERM was enough."""
     with contextlib.suppress(ProcessLookupError):
@@ -393,11 +390,9 @@ async def _end(process: asyncio.subprocess.Process, seconds: float) -> bool:
     return True
 
 
-def _delay(attempt: int) -> float:
-    """Seconds before restart number `attempt` in a row: exponential with jitter, 5 s at most."""
-    state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
-    state.attempt_number = attempt
-    return float(_back_off(state))
+def _back_off_s(attempt: int) -> float:
+    """Seconds before restart number `attempt` in a row: they double, with jitter."""
+    return pause_s(_FIRST_BACK_OFF_S, attempt - 1, _LONGEST_BACK_OFF_S, jitter_s=_FIRST_BACK_OFF_S)
 
 
 def main() -> int:

@@ -16,6 +16,7 @@ from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
+from config.retry import retry_on_conflict
 from offload.clickhouse.checksums import Checksums, add_checksums, checksums_of, cold_sources
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.templates import render
@@ -23,7 +24,6 @@ from offload.errors import BrokenExportError, CommitConflictError
 from offload.files.commit import attempt_landed
 from offload.files.data_files import LEASE_SECONDS, process_attempt, remove, remove_abandoned
 from offload.files.export import select_of, slice_folder, write_query
-from offload.retry import retry_on
 from offload.tables.catalog import ColdTier
 from offload.tables.cold_table import TIME, ColdTable
 from offload.tables.slice_records import SUMMARY_ATTEMPT
@@ -96,7 +96,7 @@ def replace_files(
     return new
 
 
-@retry_on(CommitConflictError)
+@retry_on_conflict(CommitConflictError)
 def separate_hours(
     hot: HotStore,
     tier: ColdTier,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from config.retry import retry_on_conflict
 from offload.errors import CommitConflictError
 from offload.files.commit import Replacement, new_attempt
 from offload.files.export import discard, export_slice
 from offload.files.replace import separate_hours
 from offload.hourly.context import OffloadContext
 from offload.report import SliceReport
-from offload.retry import retry_on
 from offload.tables.cold_tables import ColdTable
 from offload.tables.slice_records import SliceRecord, read_ledger
 from offload.tables.slices import Slice, hour
@@ -29,7 +29,7 @@ def is_due(record: SliceRecord | None, hot_rows: int, *, again: bool) -> bool:
     return record is None or again or not record.final or hot_rows > record.measure
 
 
-@retry_on(CommitConflictError)
+@retry_on_conflict(CommitConflictError)
 def _offload_hour(context: OffloadContext, cold: ColdTable, part: Slice, hot_rows: int) -> SliceReport:
     table = context.load(cold)
     record = read_ledger(table.properties).get(part.id)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from pyiceberg.table import Table
 
+from config.retry import retry_on_conflict
 from offload.clickhouse.templates import render
 from offload.errors import CommitConflictError
 from offload.files.commit import Replacement, new_attempt
@@ -19,7 +20,6 @@ from offload.files.export import Export, discard, export_query, export_slice, se
 from offload.hourly.context import OffloadContext
 from offload.hourly.late_candles import ColdSilver, select_rebuilt
 from offload.report import Outcome, SliceReport
-from offload.retry import retry_on
 from offload.tables.cold_tables import BY_NAME, ColdTable
 from offload.tables.slice_records import (
     SliceRecord,
@@ -48,7 +48,7 @@ def offload_gold(context: OffloadContext, cold: ColdTable) -> list[SliceReport]:
     return reports
 
 
-@retry_on(CommitConflictError)
+@retry_on_conflict(CommitConflictError)
 def _export_again(context: OffloadContext, cold: ColdTable, names: Sequence[str]) -> list[SliceReport]:
     table = context.load(cold)
     gold = _GoldAttempt(context, cold, table, read_ledger(table.properties), set())
@@ -56,7 +56,7 @@ def _export_again(context: OffloadContext, cold: ColdTable, names: Sequence[str]
     return gold.reports
 
 
-@retry_on(CommitConflictError)
+@retry_on_conflict(CommitConflictError)
 def _follow_silver(context: OffloadContext, cold: ColdTable) -> list[SliceReport]:
     table = context.load(cold)
     hours = context.arrival_hours[_SILVER.hot]

@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
+from config.retry import CONFLICT_TRIES
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.server import server_now_us
 from offload.clickhouse.tiers import Tiers
 from offload.errors import CommitConflictError
 from offload.files.replace import TargetFile, arrival_bounds, compacted_folder, remove_abandoned_merges, replace_files
-from offload.retry import TRIES
 from offload.tables.cold_tables import TABLES, ColdTable
 from offload.tables.slice_records import SliceRecord, read_ledger
 from offload.tables.slices import DAY_US, GRACE_US
@@ -120,7 +120,7 @@ def _is_final(table: Table, ledger: Mapping[str, SliceRecord], path: str) -> boo
 def _compact(tiers: Tiers, cold: ColdTable, now_us: int, progress: OnMerge, *, dry_run: bool) -> Compaction:
     settings = tiers.settings
     files = size = into = conflicts = 0
-    for _ in range(TRIES):
+    for _ in range(CONFLICT_TRIES):
         table = tiers.cold.load(cold)
         live = (task.file for task in table.scan().plan_files())
         conflicts = 0

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 
+from config.retry import retry_on_conflict
 from offload.files.data_files import list_files, referenced_files
 from offload.files.version_hint import hint_path, publish_hint
-from offload.retry import retry_on
 from offload.tables.catalog import ColdTier
 from offload.tables.cold_tables import TABLES, ColdTable
 
@@ -68,7 +68,7 @@ def _maintain(tier: ColdTier, cold: ColdTable, keep: timedelta, age: timedelta, 
     )
 
 
-@retry_on(CommitFailedException)
+@retry_on_conflict(CommitFailedException)
 def _expire(tier: ColdTier, cold: ColdTable, before: datetime, *, dry_run: bool) -> int:
     table = tier.load(cold)
     kept = {ref.snapshot_id for ref in table.metadata.refs.values()}

@@ -6,12 +6,10 @@ days pass, so the live stream does not wait.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
-
+from config.retry import poll
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.server import server_now_us
 from offload.clickhouse.templates import render
@@ -21,6 +19,7 @@ from offload.tables.slices import SECOND_US, Slice
 # `silver_processor.clickhouse` recognises a pause by this name of the constraint.
 NAME = "publishing"
 _INSERT_SECONDS = 60
+_POLL_SECONDS = 0.02
 
 
 class PauseError(OffloadError):
@@ -76,15 +75,10 @@ def wait_for_queries(hot: HotStore, sql: str, seconds: float) -> None:
         return {str(row["query_id"]) for row in hot.rows(render(sql), {})}
 
     before = running()
-    waiting = Retrying(
-        retry=retry_if_result(bool), stop=stop_after_delay(seconds), wait=wait_fixed(0.02), sleep=time.sleep
-    )
-    try:
-        waiting(lambda: before & running() if before else before)
-    except RetryError as error:
+    if before and not poll(lambda: not before & running(), seconds, _POLL_SECONDS):
         queries = ", ".join(sorted(before & running()))
         message = (
             f"Queries that the publication has to wait for have not ended after {seconds:.0f} s ({queries}). "
             "Wait for them or KILL them, then run the same command again."
         )
-        raise PauseError(message) from error
+        raise PauseError(message)

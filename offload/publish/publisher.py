@@ -15,8 +15,8 @@ from typing import TypeVar
 from uuid import uuid4
 
 from pyiceberg.table import Table
-from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
+from config.retry import poll
 from config.settings import Settings
 from ddl.layers import STATE_TABLE
 from offload.clickhouse.checksums import cold_sources
@@ -211,13 +211,7 @@ class DayPublisher:
         Raises:
             DayPublishError: `check` keeps returning None.
         """
-        waiting = Retrying(
-            retry=retry_if_result(lambda result: result is None),
-            stop=stop_after_delay(INSERT_REPEAT_SECONDS),
-            wait=wait_fixed(INSERT_POLL_SECONDS),
-            retry_error_callback=lambda _: None,
-        )
-        result = waiting(check)
+        result = poll(check, INSERT_REPEAT_SECONDS, INSERT_POLL_SECONDS)
         if result is None:
             raise DayPublishError(
                 f"On {instant(day.from_us):%Y-%m-%d} hot Gold lacks trades that hot Silver has. Either an insert is "

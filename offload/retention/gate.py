@@ -16,6 +16,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 from pyiceberg.exceptions import CommitFailedException
 
+from config.retry import retry_on_conflict
 from config.valid_times import EARLIEST_US, END_US
 from ddl.layers import Retention, load_layers
 from offload.clickhouse.checksums import Checksums, KnownTypes, add_checksums, checksums_of, cold_sources, merge_key
@@ -28,7 +29,6 @@ from offload.files.version_hint import publish_hint
 from offload.hourly.late_candles import ColdSilver, are_late_and_confirmed
 from offload.report import OnTable
 from offload.retention.union_views import mark_cold
-from offload.retry import retry_on
 from offload.tables.cold_tables import STAGING, TABLES, ColdTable
 from offload.tables.slice_records import left_properties
 from offload.tables.slices import Slice, hot_partition, instant, period_of
@@ -142,7 +142,7 @@ class _Gate:
             self._hot.command(render("drop_partition.sql", table=leaving(table)), {"partition": partition})
         return why
 
-    @retry_on(CommitFailedException)
+    @retry_on_conflict(CommitFailedException)
     def _note_left(self, cold: ColdTable, period: str) -> None:
         """Record in Iceberg that only Iceberg has the day or month from now on."""
         with self._tables[cold.name].refresh().transaction() as transaction:

@@ -15,8 +15,8 @@ from hashlib import sha256
 
 from pydantic import BaseModel, ConfigDict
 from pyiceberg.table import Table
-from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
+from config.retry import poll
 from ddl.layers import STATE_TABLE, load_layers
 from ddl.quoting import quote_string
 from offload.clickhouse.client import HotStore
@@ -29,6 +29,7 @@ from offload.tables.slices import DAY_US, instant, parse_gold_id, period_of
 
 # After this time a query that began before a partition was marked has planned where to read it, even if it still runs.
 PLANNING_SECONDS = 5.0
+_POLL_SECONDS = 0.05
 # The columns of hot Raw that have other names in Iceberg.
 _HOT_NAMES = {"raw_topic": "_topic", "raw_partition": "_partition", "raw_offset": "_offset"}
 _ID = {"day": "%Y%m%d", "month": "%Y%m"}
@@ -85,12 +86,11 @@ def mark_cold(hot: HotStore, tables: Sequence[ColdTable], period: str, until_us:
             render("insert_left_partition.sql"), {"table": cold.name, "partition": period, "until_us": until_us}
         )
     before = {"before_us": server_now_us(hot)}
-    Retrying(
-        retry=retry_if_result(lambda count: count > 0),
-        stop=stop_after_delay(PLANNING_SECONDS),
-        wait=wait_fixed(0.05),
-        retry_error_callback=lambda _: None,
-    )(lambda: int(hot.rows(render("queries_under_way.sql"), before)[0]["under_way"]))
+
+    def have_ended() -> bool:
+        return not int(hot.rows(render("queries_under_way.sql"), before)[0]["under_way"])
+
+    poll(have_ended, PLANNING_SECONDS, _POLL_SECONDS)
 
 
 def left_periods(hot: HotStore, cold: ColdTable) -> set[str]:

@@ -1,4 +1,4 @@
 """What a cold table is: schema, slices, slice records, catalog and object store.
 
-Of `offload` it may import only `errors` and `retry`.
+Of `offload` it may import only `errors`.
 """

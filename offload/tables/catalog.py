@@ -29,9 +29,9 @@ from sqlalchemy import bindparam, make_url, select
 from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError
 
 from config.connections import iceberg_catalog
+from config.retry import retry_on_conflict
 from config.settings import Settings
 from offload.errors import WarehouseError
-from offload.retry import retry_on
 from offload.tables.branches import branch_damage
 from offload.tables.cold_table import Column
 from offload.tables.cold_tables import TABLES, ColdTable
@@ -69,7 +69,7 @@ def _read_metadata(location: str, properties: frozenset[tuple[str, str]]) -> Tab
     return FromInputFile.table_metadata(load_file_io(dict(properties), location).new_input(location))
 
 
-@retry_on(OperationalError, IntegrityError)
+@retry_on_conflict(OperationalError, IntegrityError)
 def _sql_catalog(properties: dict[str, str]) -> SqlCatalog:
     """Open an SQL catalog. If two processes create its own tables at once, one of them fails and tries again."""
     return _SqlCatalog(CATALOG_NAME, **properties)
@@ -207,7 +207,7 @@ def _ensure(catalog: Catalog, namespace: str, cold: ColdTable) -> Table:
     return table
 
 
-@retry_on(CommitFailedException, ValidationException)
+@retry_on_conflict(CommitFailedException, ValidationException)
 def _evolved(catalog: Catalog, table: Table, cold: ColdTable) -> Table:
     """Add the columns of later versions, each in its place; returns the table."""
     table = catalog.load_table(table.name())

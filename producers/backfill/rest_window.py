@@ -11,6 +11,7 @@ from typing import Any, Self
 import structlog
 from tenacity import AsyncRetrying
 
+from config.retry import retry_times
 from producers.backfill.checkpoint import DONE, BackfillCheckpoint
 from producers.backfill.gaps import BackfillGaps
 from producers.backfill.windows import SymbolWindow
@@ -20,7 +21,6 @@ from producers.kafka.envelope import BACKFILL, envelopes
 from producers.kafka.publisher import KafkaPublisher
 from producers.rest.client import FAILURES, RestClient, rest_of
 from producers.rest.history import History
-from producers.retry import retry_times
 from producers.timestamps import event_time_us, now_us
 
 _TRIES = 6

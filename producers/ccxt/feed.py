@@ -12,6 +12,7 @@ import ccxt
 import structlog
 
 from config.errors import MedallionError
+from config.retry import retry_until
 from config.symbols.markets import Markets
 from producers.ccxt.polling import CcxtPolling
 from producers.ccxt.rest_calls import UNFORESEEN
@@ -20,7 +21,6 @@ from producers.ccxt.stream import CcxtStream
 from producers.ccxt.venue import ConnectionListener, class_of, make
 from producers.ccxt.watched import WatchedSymbols
 from producers.exchanges.model import UNRECOGNISED, Exchange, Rate, RestError
-from producers.retry import retry_until
 from producers.stream.context import StreamContext
 from producers.stream.rotation import Rotation
 from producers.stream.symbol_states import SymbolState, SymbolStatus

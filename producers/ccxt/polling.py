@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import structlog
 
+from config.retry import FIRST_S, pause_s
 from producers.ccxt.rest_trades import RestTrades, UnseenTrades
 from producers.exchanges.model import NO_TRADES, Control, RestError, Trades
 from producers.rest.client import BusyError
-from producers.retry import FIRST_S, pause_s
 from producers.stream.context import StreamContext
 from producers.stream.symbol_states import SymbolState, SymbolStatus, SymbolStatuses
 from producers.venue_limits import VenueUnavailableError

@@ -10,11 +10,11 @@ from typing import Any
 
 import structlog
 
+from config.retry import retry_until
 from producers import metrics
 from producers.ccxt.rest_trades import RestTrades
 from producers.ccxt.watched import WatchedSymbols
 from producers.exchanges.model import RestError, Trades
-from producers.retry import retry_until
 from producers.stream.context import StreamContext
 from producers.stream.symbol_states import SymbolStatus
 

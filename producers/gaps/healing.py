@@ -9,12 +9,12 @@ from functools import partial
 
 import structlog
 
+from config.retry import pause_s
 from producers.exchanges.model import Trade, TradeSpan, UnknownError
 from producers.gaps.gap import OPEN, Gap
 from producers.gaps.tracker import GapTracker
 from producers.options import ProducerOptions
 from producers.rest.client import FAILURES, TradesSource
-from producers.retry import pause_s
 
 _TICK_S = 0.05
 _LONGEST_PAUSE_S = 60.0

@@ -13,6 +13,7 @@ import msgspec
 import structlog
 from tenacity import AsyncRetrying
 
+from config.retry import retry_times
 from producers import metrics
 from producers.exchanges.model import (
     PLACEHOLDER,
@@ -27,7 +28,6 @@ from producers.exchanges.model import (
     id_number,
 )
 from producers.rest.bounded import bounded_session
-from producers.retry import retry_times
 from producers.timestamps import event_time_us
 from producers.venue_limits import VenueLimits, VenueUnavailableError
 

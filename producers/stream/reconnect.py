@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import structlog
 from websockets.exceptions import WebSocketException
 
+from config.retry import retry_until
 from producers import metrics
 from producers.exchanges.model import ENDING, Control, Parsed, Trades
-from producers.retry import retry_until
 from producers.stream.connection import ConnectionLostError, ExchangeConnection
 from producers.stream.context import StreamContext
 from producers.stream.rotation import Rotation

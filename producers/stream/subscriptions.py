@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from config.retry import pause_s
 from producers.exchanges.model import ACK, Control, Exchange, Parsed, SubscriptionAnswer, Trades, chunks
-from producers.retry import pause_s
 from producers.stream.symbol_states import SymbolState, SymbolStatuses
 
 _log = structlog.get_logger(__name__)

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from cli.common.context import out
 from cli.common.state_folder import backfill_checkpoint, find_state_folder
 from cli.main import app
+from config.registry import SymbolRegistry
 from config.settings import Settings
 from offload.clickhouse.tiers import Tiers
 from offload.retention.gate import close_gate
@@ -340,7 +341,16 @@ def test_a_back_fill_asks_only_for_what_is_missing(
         assert answer.exit_code == 0, answer.output
         return json.loads(answer.stdout)
 
+    load = SymbolRegistry.load
+    loaded: list[Path] = []
+
+    def counting(path: Path) -> SymbolRegistry:
+        loaded.append(path)
+        return load(path)
+
+    monkeypatch.setattr(SymbolRegistry, "load", counting)
     plan = fill("--dry-run")
+    assert len(loaded) == 1
     assert (plan["days"], plan["left_out"]) == (
         [f"binance/BTCUSDT/2026-03-0{day}" for day in (1, 3, 4)],
         ["binance/BTCUSDT/2026-03-02"],

@@ -22,7 +22,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from config.settings import Settings
 from offload.clickhouse.tiers import Tiers
 from offload.hourly.status import status
-from offload.service import OffloadService
+from offload.service import OffloadService, offload_service
 from offload.tables.cold_tables import BY_NAME, TABLES
 from tests.clickhouse import ENVIRONMENT
 from tests.offload.cold_tables import read
@@ -87,7 +87,7 @@ def test_status_says_what_is_pending_and_then_what_is_there(
     hot.load_series(hours=2)
     before = {table.table: table for table in status(Tiers.open(settings))}
     assert {(table.pending, table.rows, table.lag_seconds > 3600) for table in before.values()} == {(2, 0, True)}
-    with serving(OffloadService(settings)) as url:
+    with serving(offload_service(settings)) as url:
         eventually(lambda: _assert_equal(samples(url).get(("medallion_cold_rows", "silver_trades")), 200))
         code, health = get(f"{url}/healthz")
         shown = {table["table"]: table for table in json.loads(health)["tables"]}
@@ -116,7 +116,7 @@ def test_after_a_failure_it_is_unhealthy_and_tries_again(
 ) -> None:
     hot.insert("duplicate_trades", duplicate_rows(of_one_hour(trades)))
     hot.client.command("RENAME TABLE duplicate_trades TO duplicates_away")
-    with serving(OffloadService(settings, retry_seconds=0.5)) as url:
+    with serving(offload_service(settings, retry_seconds=0.5)) as url:
         eventually(lambda: _assert_equal(get(f"{url}/healthz")[0], 503))
         assert "duplicate_trades" in get(f"{url}/healthz")[1]
         hot.client.command("RENAME TABLE duplicates_away TO duplicate_trades")
