@@ -20,10 +20,10 @@ def answers(url: str, process: subprocess.Popen[bytes], seconds: float) -> bool:
                 return True
         return None if process.poll() is None else False
 
-    patiently = Retrying(
+    retrying = Retrying(
         retry=retry_if_result(lambda found: found is None),
         stop=stop_after_delay(seconds),
         wait=wait_fixed(_POLL_S),
         retry_error_callback=lambda _: False,
     )
-    return bool(patiently(look))
+    return bool(retrying(look))

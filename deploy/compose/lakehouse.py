@@ -18,7 +18,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_e
 from config.settings import Settings
 
 TIMEOUT_S = 10.0
-PATIENCE_S = 60.0
+RETRY_TIMEOUT_S = 60.0
 
 
 class LakehouseError(Exception):
@@ -115,8 +115,8 @@ def management_address(catalog_uri: str) -> str:
     return f"{base}/management/v1"
 
 
-def prepare(settings: Settings, store: ObjectStore, patience_s: float = PATIENCE_S) -> None:
-    """Bucket and warehouse; asks again for `patience_s` while one of the two does not answer yet.
+def prepare(settings: Settings, store: ObjectStore, retry_timeout_s: float = RETRY_TIMEOUT_S) -> None:
+    """Bucket and warehouse; tries again for `retry_timeout_s` (s) while one of the two does not answer yet.
 
     Raises:
         LakehouseError, OSError, requests.RequestException: as `ensure_bucket` and `ensure_warehouse`.
@@ -126,7 +126,7 @@ def prepare(settings: Settings, store: ObjectStore, patience_s: float = PATIENCE
     attempts = Retrying(
         retry=retry_if_exception_type(OSError),
         wait=wait_exponential(multiplier=0.2, max=5.0),
-        stop=stop_after_delay(patience_s),
+        stop=stop_after_delay(retry_timeout_s),
         reraise=True,
     )
     attempts(ensure_bucket, store)
