@@ -21,7 +21,7 @@ from deploy.embedded.clickhouse.kafka.offsets import UnderWay
 from deploy.embedded.clickhouse.kafka.sink import KafkaSink
 from deploy.embedded.clickhouse.kafka.source import KafkaSource
 from deploy.embedded.clickhouse.sql.tokens import scan
-from producers.kafka.flow_control import Pacer
+from producers.kafka.flow_control import FlowControl
 
 # The catalog is read again at this interval, even if no session of the node has reported a change.
 _REFRESH_SECONDS = 30.0
@@ -258,7 +258,7 @@ class KafkaTables:
                 stand_in,
                 {**self._security, **producer_config(table.settings, brokers)},
                 self._columns(stand_in),
-                lambda serve: Pacer(client, self._pace_group or "", bound, serve=serve),
+                lambda serve: FlowControl(client, self._pace_group or "", bound, serve=serve),
                 self._max_message,
             )
         uuid = stand_in.uuid
