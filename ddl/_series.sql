@@ -54,7 +54,7 @@ match(row.{{ name }}, '^[0-9]+$') AS {{ name }}_is_number,
 {%- endmacro -%}
 
 {#- The rows of the answers in `source`, with types, and the first rule that each row breaks. -#}
-{%- macro judged(series, source) -%}
+{%- macro validated(series, source) -%}
     SELECT
         answer.provider AS provider,
         answer.request AS request,

@@ -152,6 +152,6 @@ def revalidate(letters: pa.Table, rules: Rules) -> Revalidated:
     rejected = pl.DataFrame(refined.rejects).select(
         *place, canonical=pl.lit(None, pl.String), after=pl.col("reason").cast(pl.String)
     )
-    judged = rows.join(pl.concat([valid, rejected]), on=COORDINATES, how="left", maintain_order="left")
-    verdicts = judged.select(pl.col("reason").alias("before"), pl.col("after").fill_null(pl.col("reason")))
-    return Revalidated(verdicts, judged.filter(pl.col("after") == PASSES).drop("after").to_arrow())
+    validated = rows.join(pl.concat([valid, rejected]), on=COORDINATES, how="left", maintain_order="left")
+    verdicts = validated.select(pl.col("reason").alias("before"), pl.col("after").fill_null(pl.col("reason")))
+    return Revalidated(verdicts, validated.filter(pl.col("after") == PASSES).drop("after").to_arrow())

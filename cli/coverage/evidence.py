@@ -59,7 +59,7 @@ class Asked:
         }
 
     def days(self, known: Collection[date], today: date) -> list[date]:
-        """The days to judge of a market of which these days are known. None of them is after today."""
+        """The days to look at, of a market of which these days are known. None of them is after today."""
         first = self.since or min((day for day in known if day > _EPOCH), default=today + timedelta(days=1))
         last = min(self.until - timedelta(days=1), today) if self.until else today
         return days_between(first, last)

@@ -1,4 +1,4 @@
-"""Judges the days of a market's series by how many rows are stored. No I/O."""
+"""Finds how complete the days of a market's series are, by how many rows are stored. No I/O."""
 
 from __future__ import annotations
 

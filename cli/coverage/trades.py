@@ -1,4 +1,4 @@
-"""Judges the days of a market's trades by what is stored, known gaps, dead letters and the checkpoint. No I/O."""
+"""Finds how complete the days of a market's trades are: what is stored, gaps, dead letters, the checkpoint. No I/O."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class CcxtStream:
         return self._watched.statuses()
 
     def expire(self) -> None:
-        """Let the stream count as old. A stream that is too young to judge whether a symbol is quiet stays."""
+        """Let the stream count as old. A stream that is too young to show whether a symbol is quiet stays."""
         if self._venue.age_s > 2 * self._context.options.quiet_s:
             self._log.warning("connection replaced: it sends no trades of a symbol that trades")
             self._rotate_after_s = 0.0

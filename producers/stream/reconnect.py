@@ -93,7 +93,7 @@ class _Reconnecting:
         return self._ending or time.monotonic() - self._opened_s > self._rotate_after_s
 
     def expire(self) -> None:
-        """Let the connection count as old. A connection that is too young to judge whether a symbol is quiet stays."""
+        """Let the connection count as old. A connection that is too young to show whether a symbol is quiet stays."""
         if self._opened_s is not None and time.monotonic() - self._opened_s > 2 * self._context.options.quiet_s:
             self._log.warning("connection replaced: it sends no trades of a symbol that trades", symbols=self._symbols)
             self._rotate_after_s = 0.0

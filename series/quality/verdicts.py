@@ -35,7 +35,7 @@ def differing_windows(compared: pa.Table) -> list[datetime]:
     return starts
 
 
-def judge(
+def verdicts_of(
     compared: pa.Table,
     trades: pa.Table,
     gaps: pa.Table,

@@ -287,7 +287,7 @@ def test_complete_is_never_said_of_a_day_that_lacks_a_trade(
         assert one.why in MEANINGS
 
 
-def test_a_series_is_judged_by_its_periods() -> None:
+def test_a_series_is_counted_by_its_periods() -> None:
     days = {
         DAY: SeriesDay(1440, 1440, 3, ("binance",)),
         AFTER: SeriesDay(1439, 1440, 0, ("binance",)),
@@ -320,7 +320,7 @@ def test_a_series_is_judged_by_its_periods() -> None:
 
 
 def test_a_day_without_bars_may_be_one_on_which_the_market_was_closed() -> None:
-    """A daily bar is all that a day has. One that is not over, or has rejected rows, is judged as elsewhere."""
+    """A daily bar is all that a day has. One that is not over, or has rejected rows, counts as elsewhere."""
     minutes = {DAY: SeriesDay(390, 0, 0, ("polygon",)), AFTER: SeriesDay(0, 0, 2, ("polygon",))}
     asked = [BEFORE, DAY, AFTER, TODAY]
     sessions = SeriesEvidence("bars", "polygon", "AAPL", "1m", minutes, in_sessions=True)

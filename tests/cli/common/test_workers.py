@@ -1,4 +1,4 @@
-"""Invariant: a dry run says so where a worker judges by other rules, or does not say by which."""
+"""Invariant: a dry run says so where a worker validates by other rules, or does not say by which."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The symbols file is taken over while the worker runs; each insert is judged by exactly one version."""
+"""The symbols file is taken over while the worker runs; each insert is validated by exactly one version."""
 
 from __future__ import annotations
 
