@@ -93,7 +93,7 @@ async def run(
             started_at=started_at,
             updated_at=time.time(),
             connections=producer.pool.up,
-            lanes=len(producer.pool),
+            wanted_connections=len(producer.pool),
             breakers=producer.venue_limits.states,
             troubles=producer.troubles(),
             trades=counters.trades,

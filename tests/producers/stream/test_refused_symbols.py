@@ -104,7 +104,7 @@ def test_the_others_flow_and_the_refused_one_is_shown_in_the_exchange_s_words(co
     assert words[code] in state.symbol_troubles[bad]
     assert f"{bad} refused: " in state.troubles["symbols"]
     assert [*state.symbol_troubles] == [bad]
-    assert (state.connections, state.lanes) == (1, 1), "a refused symbol keeps the connection from being ready"
+    assert (state.connections, state.wanted_connections) == (1, 1), "a refused symbol keeps it from being ready"
     labels = {"exchange": code, "symbol": bad, "state": "refused"}
     assert METRICS.get_sample_value("medallion_producer_symbol_trouble", labels) == 1
     counted = {"exchange": code, "state": "streaming"}
@@ -117,9 +117,9 @@ def test_status_names_the_symbol_and_the_words(
 ) -> None:
     monkeypatch.setattr(out, "width", width)
     state = ProducerState(
-        "kraken", ["BTC/USD", "NOPE/USD"], 1, "b", time.time(), time.time(), 1, 1, {},
+        "kraken", ["BTC/USD", "NOPE/USD"], 1, "b", time.time(), time.time(), 1, {},
         {"symbols": "NOPE/USD refused: Currency pair not supported NOPE/USD"}, 1, 1, 0, 0, 0,
-        symbol_states={"BTC/USD": "streaming", "NOPE/USD": "refused"},
+        symbol_states={"BTC/USD": "streaming", "NOPE/USD": "refused"}, wanted_connections=1,
     )  # fmt: skip
     producing.print_producers([state])
     shown = re.sub(r"\s+", " ", capsys.readouterr().out)

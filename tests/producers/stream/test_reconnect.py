@@ -1,4 +1,4 @@
-"""Invariants: a planned reconnect misses nothing; a venue is asked no more often than it allows; health is told."""
+"""Invariants: a planned reconnect misses nothing; an exchange is asked no more often than it allows; health is told."""
 
 from __future__ import annotations
 
@@ -138,36 +138,36 @@ def test_more_symbols_than_a_connection_may_carry_take_several(
 
 
 def test_the_breaker_opens_after_failures_tries_once_and_closes() -> None:
-    async def fail(guard: VenueLimits) -> None:
-        async with guard.connecting():
+    async def fail(venue_limits: VenueLimits) -> None:
+        async with venue_limits.connecting():
             raise OSError("down")
 
     async def main() -> None:
-        guard = VenueLimits("x", Rate(100, 1.0), Rate(100, 1.0), failures=3, open_s=0.2)
+        venue_limits = VenueLimits("x", Rate(100, 1.0), Rate(100, 1.0), failures=3, open_s=0.2)
         for state in (CLOSED, CLOSED, OPEN):
             with pytest.raises(OSError, match="down"):
-                await fail(guard)
-            assert guard.states == {STREAM: state, REST: CLOSED}
+                await fail(venue_limits)
+            assert venue_limits.states == {STREAM: state, REST: CLOSED}
         with pytest.raises(VenueUnavailableError, match="left alone"):
-            await fail(guard)
+            await fail(venue_limits)
         await asyncio.sleep(0.25)
         with pytest.raises(OSError, match="down"):
-            await fail(guard)
-        assert guard.states[STREAM] == OPEN
+            await fail(venue_limits)
+        assert venue_limits.states[STREAM] == OPEN
         await asyncio.sleep(0.25)
-        async with guard.connecting():
-            assert guard.states[STREAM] == HALF_OPEN
-        assert guard.states[STREAM] == CLOSED
+        async with venue_limits.connecting():
+            assert venue_limits.states[STREAM] == HALF_OPEN
+        assert venue_limits.states[STREAM] == CLOSED
 
     asyncio.run(main())
 
 
 def test_connects_and_requests_keep_to_the_rate() -> None:
     async def main() -> float:
-        guard = VenueLimits("x", Rate(2, 0.2), Rate(2, 0.2), failures=3, open_s=1.0)
+        venue_limits = VenueLimits("x", Rate(2, 0.2), Rate(2, 0.2), failures=3, open_s=1.0)
         started = time.monotonic()
         for _ in range(6):
-            async with guard.requesting():
+            async with venue_limits.requesting():
                 pass
         return time.monotonic() - started
 
@@ -178,17 +178,17 @@ def test_symbols_that_an_exchange_does_not_know_open_no_breaker() -> None:
     """Five of them in a list must not keep the others from being asked for; a ban must."""
 
     async def main() -> tuple[str, str]:
-        guard = VenueLimits("x", Rate(100, 1.0), Rate(100, 1.0), failures=3, open_s=60.0)
+        venue_limits = VenueLimits("x", Rate(100, 1.0), Rate(100, 1.0), failures=3, open_s=60.0)
         for _ in range(5):
             with pytest.raises(UnknownError):
-                async with guard.requesting():
+                async with venue_limits.requesting():
                     raise UnknownError("HTTP 400")
-        before = guard.states[REST]
+        before = venue_limits.states[REST]
         for _ in range(3):
             with pytest.raises(RefusedError):
-                async with guard.requesting():
+                async with venue_limits.requesting():
                     raise RefusedError("HTTP 403")
-        return before, guard.states[REST]
+        return before, venue_limits.states[REST]
 
     assert asyncio.run(main()) == (CLOSED, OPEN)
 
