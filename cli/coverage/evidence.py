@@ -8,8 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cli.common.statements import http_client, rows
-from cli.coverage.series import SeriesDay, SeriesEvidence, judge_series
-from cli.coverage.trades import KnownGap, StoredDay, TradesEvidence, judge_trades
+from cli.coverage.series import SeriesDay, SeriesEvidence, series_verdicts
+from cli.coverage.trades import KnownGap, StoredDay, TradesEvidence, trades_verdicts
 from cli.coverage.verdicts import COMPLETE, NOT_EXPECTED, CoverageDay, days_between
 from config.registry import Entry, SymbolRegistry
 from config.settings import Settings
@@ -121,7 +121,7 @@ def read_trades(settings: Settings, steps: Mapping[str, Mapping[str, Any]], aske
     read = [one for one in filled(steps) if asked.exchange in {"", one.exchange}]
     found = [*_evidence(names, asked, markets, days, gaps, letters, read)]
     today = datetime.now(UTC).date()
-    return [day for one in found for day in judge_trades(one, asked.days(_known(one), today), today)]
+    return [day for one in found for day in trades_verdicts(one, asked.days(_known(one), today), today)]
 
 
 def read_series(settings: Settings, scheduled: Sequence[SeriesSchedule], asked: Asked) -> list[CoverageDay]:
@@ -143,7 +143,7 @@ def read_series(settings: Settings, scheduled: Sequence[SeriesSchedule], asked: 
     for key, days in kinds.items():
         in_sessions = key[1] in series_named(key[0]).in_sessions
         evidence = SeriesEvidence(*key, days, names.entries.get(key[1:3]), in_sessions)
-        verdicts += judge_series(evidence, asked.days({*days} | begins.get(key, set()), today), today)
+        verdicts += series_verdicts(evidence, asked.days({*days} | begins.get(key, set()), today), today)
     return verdicts
 
 

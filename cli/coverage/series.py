@@ -46,7 +46,7 @@ class SeriesEvidence:
     in_sessions: bool = False
 
 
-def judge_series(evidence: SeriesEvidence, days: Sequence[date], today: date) -> list[CoverageDay]:
+def series_verdicts(evidence: SeriesEvidence, days: Sequence[date], today: date) -> list[CoverageDay]:
     """The verdict on each day. `today` (UTC) is not over."""
     stored = sorted(day for day, one in evidence.days.items() if one.rows)
     verdicts = []

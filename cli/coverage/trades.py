@@ -84,7 +84,7 @@ class TradesEvidence:
     has_placeholders: bool = False
 
 
-def judge_trades(evidence: TradesEvidence, days: Sequence[date], today: date) -> list[CoverageDay]:
+def trades_verdicts(evidence: TradesEvidence, days: Sequence[date], today: date) -> list[CoverageDay]:
     """The verdict on each day. `today` (UTC) is not over."""
     return [*_verdicts(evidence, days, today)]
 

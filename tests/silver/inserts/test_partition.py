@@ -422,7 +422,7 @@ def test_the_next_batch_is_decoded_and_validated_while_the_one_before_is_inserte
     assert server.rows.num_rows == 6
 
 
-def test_rules_that_change_after_a_batch_was_validated_ahead_judge_it_again() -> None:
+def test_rules_that_change_after_a_batch_was_validated_ahead_validate_it_again() -> None:
     """The rules pinned when the range is recorded decide, not those of the moment it was decoded."""
     other = Rules.of(SymbolRegistry.of(DOCUMENT | {"version": 9}))
     server, book = Server(), SimpleNamespace(current=RULES, rules_for=lambda _: other)
