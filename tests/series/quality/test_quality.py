@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from series.answer import Defect
-from series.quality.causes import MEANINGS, Cause, Evidence, Trade, Window
+from series.quality.causes import MEANINGS, Cause, Evidence, EvidenceTrade, Window
 from series.quality.compare import CELLS, PRICES, compare
 from series.quality.explain import explain
 from series.quality.verdicts import differing_windows, verdicts_of
@@ -201,7 +201,9 @@ def test_amounts_of_any_length_are_exact() -> None:
     amounts = [Decimal("12345678901234567.000000000000000001"), Decimal("12345678901234567.000000000000000002")]
     row = part().height // 2
     start = part()["timestamp"][row]
-    trades = [Trade(str(number), start, Decimal(1), amount, is_buy=True) for number, amount in enumerate(amounts)]
+    trades = [
+        EvidenceTrade(str(number), start, Decimal(1), amount, is_buy=True) for number, amount in enumerate(amounts)
+    ]
     sums, prices = ("volume", "buy_volume", "quote_volume"), dict.fromkeys(PRICES, Decimal(1))
     both = Decimal("24691357802469134.000000000000000003")
     ours = {**prices, "trade_count": 2, **dict.fromkeys(sums, both)}
