@@ -25,7 +25,7 @@ from deploy.embedded import control
 from deploy.embedded.layout import STACK_FILE, StackError
 from offload.clickhouse.tiers import Tiers
 from offload.proof.counts import count_lineage
-from producers.counters import LiveReport
+from producers.counters import LiveCounters
 from producers.kafka.publisher import KafkaPublisher
 from producers.live import run as run_live
 from producers.replay.run import replay
@@ -135,9 +135,9 @@ def _feed(settings: Settings, recordings: Path) -> None:
         TimeElapsedColumn(),
         console=err,
     ) as progress:
-        reports = asyncio.run(_live(settings, recordings, progress))
-    for code, report in reports.items():
-        if missing := report.gaps.found - report.gaps.healed:
+        counted = asyncio.run(_live(settings, recordings, progress))
+    for code, counters in counted.items():
+        if missing := counters.gaps.found - counters.gaps.healed:
             err.print(
                 f"{code}: the recording lacks {missing:,} trades: its holes are rows of producer_gaps.",
                 soft_wrap=True,
@@ -147,13 +147,13 @@ def _feed(settings: Settings, recordings: Path) -> None:
             replay([recordings / feed.file], feed.code, publisher, settings)
 
 
-async def _live(settings: Settings, recordings: Path, progress: Progress) -> dict[str, LiveReport]:
+async def _live(settings: Settings, recordings: Path, progress: Progress) -> dict[str, LiveCounters]:
     simulator = Simulator({feed.code: recordings / feed.file for feed in LIVE}, wait_for_subscribers=True)
     port = await simulator.start()
     played = asyncio.ensure_future(simulator.wait())
     try:
-        reports = await asyncio.gather(*(_produce(feed, settings, simulator, port, progress) for feed in LIVE))
-        return {feed.code: report for feed, report in zip(LIVE, reports, strict=True)}
+        counted = await asyncio.gather(*(_produce(feed, settings, simulator, port, progress) for feed in LIVE))
+        return {feed.code: counters for feed, counters in zip(LIVE, counted, strict=True)}
     finally:
         played.cancel()
         await asyncio.gather(played, return_exceptions=True)
@@ -162,22 +162,22 @@ async def _live(settings: Settings, recordings: Path, progress: Progress) -> dic
 
 async def _produce(
     feed: DemoFeed, settings: Settings, simulator: Simulator, port: int, progress: Progress
-) -> LiveReport:
+) -> LiveCounters:
     task = progress.add_task(f"{feed.code:>13} live, {_origin(feed)}", total=None)
 
-    def finished(report: LiveReport) -> bool:
+    def finished(counters: LiveCounters) -> bool:
         played = simulator.progress(feed.code)
-        progress.update(task, completed=report.trades, total=played.trades_sent)
-        return played.done and report.trades >= played.trades_sent
+        progress.update(task, completed=counters.trades, total=played.trades_sent)
+        return played.done and counters.trades >= played.trades_sent
 
     endpoint = f"ws://127.0.0.1:{port}/{feed.code}"
-    report = await run_live(
+    counters = await run_live(
         feed.code, feed.symbols, settings, endpoint=endpoint, until=finished, duration_s=FEED_TIMEOUT_S
     )
-    if not finished(report):
+    if not finished(counters):
         sent = simulator.progress(feed.code).trades_sent
-        raise DemoError(f"{feed.code}: {report.trades:,} trades arrived of {sent:,} sent")
-    return report
+        raise DemoError(f"{feed.code}: {counters.trades:,} trades arrived of {sent:,} sent")
+    return counters
 
 
 def _origin(feed: DemoFeed) -> str:

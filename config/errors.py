@@ -1,4 +1,4 @@
-"""The base class of failures that a user can mend."""
+"""The base class of failures that a user can fix."""
 
 from __future__ import annotations
 

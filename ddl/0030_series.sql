@@ -93,7 +93,7 @@ SELECT
     received_at
 FROM
 (
-{{ series_sql.judged(one, db ~ '.' ~ one.landing) }}
+{{ series_sql.validated(one, db ~ '.' ~ one.landing) }}
 )
 WHERE verdict.1 = '';
 
@@ -112,7 +112,7 @@ SELECT
     multiIf(place = 0, substring(body, 1, 65536), row.unreadable != '', row.unreadable, toJSONString(row)) AS payload
 FROM
 (
-{{ series_sql.judged(one, db ~ '.' ~ one.landing) }}
+{{ series_sql.validated(one, db ~ '.' ~ one.landing) }}
 )
 WHERE verdict.1 != '';
 {% for exact in ([true, false] if one.has_decimals else [false]) %}

@@ -10,7 +10,8 @@
 {{ 'Nullable(' ~ plain ~ ')' if column.is_optional else plain }}
 {%- endmacro -%}
 
-{#- The typed columns of a series, each with a comment. -#}
+{#- The typed columns of a series' tables, each with a comment. The tables exist, so these texts stay as they are; the
+    views of `shown_columns` are made again when a text changes. -#}
 {%- macro columns(series) %}
 {% for column in series.columns %}
     {{ column.name }} {{ type_of(column) }} COMMENT {{ (column.comment ~ ('; exact: calculate with the view ' ~ series.name if column.type == 'decimal' else '')) | literal }},
@@ -54,7 +55,7 @@ match(row.{{ name }}, '^[0-9]+$') AS {{ name }}_is_number,
 {%- endmacro -%}
 
 {#- The rows of the answers in `source`, with types, and the first rule that each row breaks. -#}
-{%- macro judged(series, source) -%}
+{%- macro validated(series, source) -%}
     SELECT
         answer.provider AS provider,
         answer.request AS request,
@@ -145,7 +146,7 @@ match(row.{{ name }}, '^[0-9]+$') AS {{ name }}_is_number,
 {% if series.frame %}
     is_closed Bool COMMENT 'the window was over when the provider answered',
 {% endif %}
-    provider String COMMENT 'who said so',
+    provider String COMMENT 'the service that published the row: binance',
     answer_id String COMMENT 'the answer it is from: see {{ series.landing }}',
     place UInt32 COMMENT 'its place among the rows of the answer, from 1',
     received_at DateTime64(6, 'UTC') COMMENT 'when the answer came'

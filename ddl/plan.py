@@ -42,7 +42,7 @@ class ApplyStep:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Comparison:
     """The state of one statement, and the action that corrects it; None if none is needed, or none is safe.
 
     `detail`: what differs, and what to do.
@@ -61,14 +61,14 @@ class Verdict:
 
 def compare_with_server(
     statements: Sequence[MigrationStatement], server: DatabaseState, same_sql: SameSql
-) -> list[Verdict]:
-    """The verdicts on all statements, then those on objects that are in the journal but no longer in the files.
+) -> list[Comparison]:
+    """The comparisons of all statements, then those of objects that are in the journal but no longer in the files.
 
     `same_sql`: whether two definitions are equal apart from their layout. Statements that `without_superseded` removes
-    get no verdict.
+    are not compared.
     """
     consumers = consumer_views(statements)
-    verdicts = [
+    comparisons = [
         _compare(statement, server, same_sql, consumers)
         for statement in without_superseded(statements, server.definitions)
     ]
@@ -78,12 +78,12 @@ def compare_with_server(
         if entry.object in named | seen | {""} or entry.state == "dropped":
             continue
         seen.add(entry.object)
-        verdicts.append(
-            Verdict(entry, State.UNEXPECTED, "no longer in the files; apply drops it", Action.DROP)
+        comparisons.append(
+            Comparison(entry, State.UNEXPECTED, "no longer in the files; apply drops it", Action.DROP)
             if entry.kind.is_stateless
-            else Verdict(entry, State.UNEXPECTED, "no longer in the files; drop it in a new migration", None)
+            else Comparison(entry, State.UNEXPECTED, "no longer in the files; drop it in a new migration", None)
         )
-    return verdicts
+    return comparisons
 
 
 def without_superseded(statements: Sequence[MigrationStatement], existing: Container[str]) -> list[MigrationStatement]:
@@ -107,12 +107,14 @@ def consumer_views(statements: Sequence[MigrationStatement]) -> set[str]:
     return {statement.object for statement in statements if statement.source in kafka}
 
 
-def _compare(statement: MigrationStatement, server: DatabaseState, same_sql: SameSql, consumers: set[str]) -> Verdict:
+def _compare(
+    statement: MigrationStatement, server: DatabaseState, same_sql: SameSql, consumers: set[str]
+) -> Comparison:
     entry = server.entries.get(statement.key)
     if entry is not None and entry.state == "dropped":
         entry = None
     if statement.kind is ObjectKind.DROP:
-        return Verdict(statement, State.PENDING, "superseded; apply drops it", Action.RUN)
+        return Comparison(statement, State.PENDING, "superseded; apply drops it", Action.RUN)
     if statement.kind in {ObjectKind.ALTER, ObjectKind.DATA}:
         return _compare_run_once(statement, entry)
     definition = server.definitions.get(statement.object)
@@ -121,7 +123,7 @@ def _compare(statement: MigrationStatement, server: DatabaseState, same_sql: Sam
     exists_in_other_form = definition is not None and entry.sha256 != statement.sha256
     if entry.state == "started" and (statement.kind.is_stateless or not exists_in_other_form):
         again = Action.REPLACE if statement.kind.is_stateless else Action.CREATE
-        return Verdict(statement, State.PENDING, "an earlier apply did not finish it", again)
+        return Comparison(statement, State.PENDING, "an earlier apply did not finish it", again)
     if definition is None:
         return _compare_missing(statement)
     return _compare_definition(statement, entry, definition, server, same_sql, _correction(statement, consumers))
@@ -134,33 +136,33 @@ def _compare_definition(
     server: DatabaseState,
     same_sql: SameSql,
     correction: Action | None,
-) -> Verdict:
+) -> Comparison:
     if entry.sha256 != statement.sha256:
         remedy = f"; put {statement.migration}.sql and the settings back, and ALTER in a new migration"
         detail = "the file or a setting in it changed since it was applied"
-        return Verdict(statement, State.DRIFTED, detail + ("" if correction else remedy), correction)
+        return Comparison(statement, State.DRIFTED, detail + ("" if correction else remedy), correction)
     recorded = server.recorded_definition(statement.object)
     if recorded is not None and not same_sql(recorded, definition):
         remedy = ": undo that by hand, since only you know why it was done"
         detail = f"{statement.object} was altered on the server"
-        return Verdict(statement, State.DRIFTED, detail + ("" if correction else remedy), correction)
-    return Verdict(statement, State.APPLIED)
+        return Comparison(statement, State.DRIFTED, detail + ("" if correction else remedy), correction)
+    return Comparison(statement, State.APPLIED)
 
 
-def _compare_unrecorded(statement: MigrationStatement, definition: str | None) -> Verdict:
+def _compare_unrecorded(statement: MigrationStatement, definition: str | None) -> Comparison:
     if definition is None:
-        return Verdict(statement, State.PENDING, "not applied yet", Action.CREATE)
-    return Verdict(
+        return Comparison(statement, State.PENDING, "not applied yet", Action.CREATE)
+    return Comparison(
         statement,
         State.UNEXPECTED,
         f"{statement.object} exists but was not made by this runner: rename or drop it, then apply again",
     )
 
 
-def _compare_missing(statement: MigrationStatement) -> Verdict:
+def _compare_missing(statement: MigrationStatement) -> Comparison:
     if statement.kind.is_stateless:
-        return Verdict(statement, State.MISSING, "dropped on the server; apply makes it again", Action.CREATE)
-    return Verdict(
+        return Comparison(statement, State.MISSING, "dropped on the server; apply makes it again", Action.CREATE)
+    return Comparison(
         statement,
         State.MISSING,
         f"table {statement.object} was applied and is gone: restore it from a backup, or, to start with an empty "
@@ -178,14 +180,14 @@ def _correction(statement: MigrationStatement, consumers: set[str]) -> Action | 
     return Action.REPLACE if statement.kind.is_stateless else None
 
 
-def _compare_run_once(statement: MigrationStatement, entry: JournalEntry | None) -> Verdict:
+def _compare_run_once(statement: MigrationStatement, entry: JournalEntry | None) -> Comparison:
     if entry is None or entry.state == "started":
-        return Verdict(statement, State.PENDING, "not applied yet", Action.RUN)
+        return Comparison(statement, State.PENDING, "not applied yet", Action.RUN)
     if entry.sha256 != statement.sha256:
-        return Verdict(
+        return Comparison(
             statement,
             State.DRIFTED,
             f"statement {statement.number} of {statement.migration}.sql changed after it ran: put it back, and write "
             "a new migration for the change",
         )
-    return Verdict(statement, State.APPLIED)
+    return Comparison(statement, State.APPLIED)

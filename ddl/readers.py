@@ -43,7 +43,7 @@ def readers_database(settings: Settings) -> str:
 
 
 def is_readers_database(settings: Settings) -> bool:
-    """Whether the settings name the readers' database of a cluster, judged by its name."""
+    """Whether the settings name the readers' database of a cluster, as far as its name says."""
     return settings.clickhouse_database.endswith(SUFFIX)
 
 

@@ -53,7 +53,7 @@ def render_journal(settings: Settings) -> list[MigrationStatement]:
 
 
 def render_template(settings: Settings, name: str, **more: object) -> str:
-    """A template of this folder that is no migration (`_reread.sql`), rendered with the settings and `more`."""
+    """A template of this folder that is no migration (`_parse_again.sql`), rendered with the settings and `more`."""
     environment = _environment(MIGRATIONS_FOLDER)
     return environment.get_template(name).render(_variables(settings, environment), **more)
 

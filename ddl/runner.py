@@ -11,7 +11,7 @@ from ddl.client import SqlClient
 from ddl.errors import DriftError
 from ddl.journal import DatabaseState, JournalEntry, is_same_sql, look, prepare, record
 from ddl.layers import load_layers
-from ddl.plan import Action, ApplyStep, State, Verdict, compare_with_server, consumer_views
+from ddl.plan import Action, ApplyStep, Comparison, State, compare_with_server, consumer_views
 from ddl.render import render
 from ddl.statements import MigrationStatement, ObjectKind
 
@@ -56,11 +56,11 @@ def apply(
     """
     wanted = render(settings) if statements is None else list(statements)
     server = look(client, settings)
-    verdicts = compare_with_server(wanted, server, lambda left, right: is_same_sql(client, settings, left, right))
-    findings = [f"{_name(verdict)}: {verdict.detail}." for verdict in verdicts if _forbids(verdict)]
+    comparisons = compare_with_server(wanted, server, lambda left, right: is_same_sql(client, settings, left, right))
+    findings = [f"{_name(comparison)}: {comparison.detail}." for comparison in comparisons if _forbids(comparison)]
     if findings:
         raise DriftError(findings)
-    steps = [ApplyStep(verdict.action, verdict.statement) for verdict in verdicts if verdict.action]
+    steps = [ApplyStep(comparison.action, comparison.statement) for comparison in comparisons if comparison.action]
     if not steps:
         return []
     prepare(client, settings)
@@ -79,17 +79,19 @@ def status(
     """The state of every object of the files, then of every other object of the database. Changes nothing."""
     wanted = render(settings) if statements is None else list(statements)
     server = look(client, settings)
-    verdicts = compare_with_server(wanted, server, lambda left, right: is_same_sql(client, settings, left, right))
-    by_object: dict[str, Verdict] = {}
-    for verdict in verdicts:
-        key = verdict.statement.object or verdict.statement.key
+    comparisons = compare_with_server(wanted, server, lambda left, right: is_same_sql(client, settings, left, right))
+    by_object: dict[str, Comparison] = {}
+    for comparison in comparisons:
+        key = comparison.statement.object or comparison.statement.key
         known = by_object.get(key)
         if known is None or known.state is State.APPLIED:
-            by_object[key] = verdict
+            by_object[key] = comparison
     statuses = [
-        ObjectStatus(name, verdict.statement.kind, verdict.statement.migration, verdict.state, verdict.detail)
-        for name, verdict in by_object.items()
-        if verdict.state is not State.UNEXPECTED or verdict.statement.object in server.definitions
+        ObjectStatus(
+            name, comparison.statement.kind, comparison.statement.migration, comparison.state, comparison.detail
+        )
+        for name, comparison in by_object.items()
+        if comparison.state is not State.UNEXPECTED or comparison.statement.object in server.definitions
     ]
     unknown = sorted(server.definitions.keys() - by_object.keys() - set(load_layers().union_views))
     return statuses + [
@@ -98,13 +100,13 @@ def status(
     ]
 
 
-def _forbids(verdict: Verdict) -> bool:
-    """Whether the verdict makes `apply` refuse. A table that is no longer in the files does not; `status` shows it."""
-    return verdict.is_unsafe and not isinstance(verdict.statement, JournalEntry)
+def _forbids(comparison: Comparison) -> bool:
+    """Whether `apply` refuses. A table that the files no longer have is no reason; `status` shows it."""
+    return comparison.is_unsafe and not isinstance(comparison.statement, JournalEntry)
 
 
-def _name(verdict: Verdict) -> str:
-    return verdict.statement.object or verdict.statement.key
+def _name(comparison: Comparison) -> str:
+    return comparison.statement.object or comparison.statement.key
 
 
 def _paused(

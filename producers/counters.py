@@ -39,7 +39,7 @@ class FrameCounts:
 
 
 @dataclass(slots=True)
-class GapReport:
+class GapCounters:
     """Counts of gaps and of their trades.
 
     Trades: `found` were missing, `healed` of them are published since, `unfillable` are given up. Gaps: `gaps` in all,
@@ -54,17 +54,17 @@ class GapReport:
 
 
 @dataclass(slots=True)
-class LiveReport(FrameCounts):
+class LiveCounters(FrameCounts):
     """Counts of a live producer.
 
-    `connections`: opened ones. `renewals`: planned replacements. `disconnects`: lost connections by cause.
+    `connections`: opened ones. `rotations`: planned replacements. `disconnects`: lost connections by cause.
     `undelivered`: messages that were read, but that the full buffer did not take before the end.
     """
 
     connections: int = 0
-    renewals: int = 0
+    rotations: int = 0
     undelivered: int = 0
-    gaps: GapReport = field(default_factory=GapReport)
+    gaps: GapCounters = field(default_factory=GapCounters)
     disconnects: Counter[str] = field(default_factory=Counter)
 
 

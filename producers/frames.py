@@ -9,7 +9,7 @@ from functools import partial
 import structlog
 
 from producers import metrics
-from producers.counters import LiveReport
+from producers.counters import LiveCounters
 from producers.exchanges.model import ERROR, Control, Exchange, Parsed, Trade, Trades, frame_time_us
 from producers.gaps.tracker import GapTracker
 from producers.kafka.back_pressure import WaitingPublisher
@@ -25,9 +25,9 @@ _WINDOW_S = 60.0
 class FrameHandler:
     """Handles one exchange's frames."""
 
-    def __init__(self, exchange: Exchange, output: WaitingPublisher, gaps: GapTracker, report: LiveReport) -> None:
-        """`output` publishes the messages. `gaps` gets the trades. `report` is updated."""
-        self._exchange, self._output, self._gaps, self._report = exchange, output, gaps, report
+    def __init__(self, exchange: Exchange, output: WaitingPublisher, gaps: GapTracker, counters: LiveCounters) -> None:
+        """`output` publishes the messages. `gaps` gets the trades. `counters` is updated."""
+        self._exchange, self._output, self._gaps, self._counters = exchange, output, gaps, counters
         self._lag = LagSampler(exchange.code)
         self._log = _log.bind(exchange=exchange.code)
 
@@ -44,7 +44,7 @@ class FrameHandler:
     async def take_parsed(self, frame: bytes, parsed: Parsed) -> None:
         """As `take`, for a frame that is already parsed."""
         received_ns = time.time_ns()
-        self._report.count(frame, parsed)
+        self._counters.count(frame, parsed)
         acknowledged: Callable[[], None] | None = None
         if isinstance(parsed, Trades):
             acknowledged = self._lag.received(parsed, received_ns)

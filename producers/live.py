@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from config.settings import Settings
 from config.symbols.markets import Markets
 from producers import health, metrics
-from producers.counters import FrameMetrics, LiveReport
+from producers.counters import FrameMetrics, LiveCounters
 from producers.kafka.publisher import FLUSH_S, KafkaPublisher
 from producers.options import ProducerOptions
 from producers.producer import live_producer
@@ -33,13 +33,13 @@ async def run(
     rest_endpoint: str | None = None,
     stop: asyncio.Event | None = None,
     duration_s: float | None = None,
-    until: Callable[[LiveReport], bool] | None = None,
+    until: Callable[[LiveCounters], bool] | None = None,
     publisher: KafkaPublisher | None = None,
     options: ProducerOptions | None = None,
     markets: Markets | None = None,
     status_file: StatusFile | None = None,
     flush_s: float = FLUSH_S,
-) -> LiveReport:
+) -> LiveCounters:
     """Produce until `stop` is set, `duration_s` is over, or `until` returns true (it is called a few times a second).
 
     At the end the publisher is flushed, for at most `flush_s`. If the settings name a metrics port, `/metrics`,
@@ -74,7 +74,7 @@ async def run(
         flush_s=flush_s,
         markets=markets,
     )
-    counting = FrameMetrics(exchange, producer.report)
+    counting = FrameMetrics(exchange, producer.counters)
     # The counter must exist before the first error: Prometheus sees no increase in a counter's first value.
     metrics.DELIVERY_ERRORS.labels(exchange)
     loop = asyncio.ensure_future(producer.run())
@@ -83,7 +83,7 @@ async def run(
     started_at = time.time()
 
     def state() -> ProducerState:
-        report, statuses = producer.report, producer.statuses()
+        counters, statuses = producer.counters, producer.statuses()
         host = f"http://{settings.metrics_host}:{settings.metrics_port}"
         return ProducerState(
             exchange=exchange,
@@ -93,14 +93,14 @@ async def run(
             started_at=started_at,
             updated_at=time.time(),
             connections=producer.pool.up,
-            lanes=len(producer.pool),
+            wanted_connections=len(producer.pool),
             breakers=producer.venue_limits.states,
             troubles=producer.troubles(),
-            trades=report.trades,
-            published=report.published,
+            trades=counters.trades,
+            published=counters.published,
             undelivered=publisher.statistics.buffered,
-            disconnects=report.disconnects.total(),
-            gaps_open=report.gaps.open,
+            disconnects=counters.disconnects.total(),
+            gaps_open=counters.gaps.open,
             metrics_url=host if settings.metrics_port else "",
             symbol_states={symbol: status.state.value for symbol, status in statuses.items()},
             symbol_troubles={symbol: status.words for symbol, status in troubled(statuses).items()},
@@ -126,7 +126,7 @@ async def run(
                 if status_file is not None:
                     status_file.show(state())
             over = duration_s is not None and time.monotonic() - started >= duration_s
-            if over or (until is not None and until(producer.report)):
+            if over or (until is not None and until(producer.counters)):
                 stop.set()
         await loop
     finally:
@@ -136,14 +136,14 @@ async def run(
         serving.cancel()
         if server is not None:
             await server.cleanup()
-        producer.report.seconds = time.monotonic() - started
+        producer.counters.seconds = time.monotonic() - started
         try:
             end = publisher.close if is_own_publisher else publisher.flush
             await asyncio.to_thread(end, producer.time_left_s())
         finally:
             if status_file is not None:
                 status_file.end()
-    return producer.report
+    return producer.counters
 
 
 async def _serve_acknowledgements(publisher: KafkaPublisher) -> None:
@@ -164,14 +164,14 @@ def run_until_signal(
     duration_s: float | None = None,
     markets: Markets | None = None,
     flush_s: float = FLUSH_S,
-) -> LiveReport:
+) -> LiveCounters:
     """As `run`, in a process of its own. SIGTERM and SIGINT stop it; the publisher is still flushed.
 
     Raises:
         as `run`.
     """
 
-    async def main() -> LiveReport:
+    async def main() -> LiveCounters:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -17,7 +17,11 @@ SYMBOL_TROUBLE = Gauge(
     ["exchange", "symbol", "state"],
 )
 DISCONNECTS = Counter("medallion_producer_disconnects_total", "Connections lost or refused", ["exchange", "cause"])
-RENEWALS = Counter("medallion_producer_renewals_total", "Connections replaced before their end of life", ["exchange"])
+ROTATIONS = Counter("medallion_producer_rotations_total", "Connections replaced before their end of life", ["exchange"])
+# Dashboards and alerts outside this repository may still read the name of 0.2.
+ROTATIONS_OLD_NAME = Counter(
+    "medallion_producer_renewals_total", "Old name of medallion_producer_rotations_total", ["exchange"]
+)
 BREAKER = Gauge(
     "medallion_producer_breaker", "1 for the state that the circuit breaker is in", ["exchange", "interface", "state"]
 )

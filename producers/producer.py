@@ -17,7 +17,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 
 from config.settings import Settings
 from config.symbols.markets import Markets
-from producers.counters import LiveReport
+from producers.counters import LiveCounters
 from producers.exchanges import REGISTRY, UnknownExchangeError
 from producers.exchanges.model import Exchange, chunks
 from producers.frames import FrameHandler
@@ -69,15 +69,15 @@ def live_producer(
         RegistryError: the symbols file cannot be used.
     """
     exchange = REGISTRY.get(code) or _exchange_of_ccxt(code)
-    report = LiveReport()
+    counters = LiveCounters()
     rate = options.requests or (exchange.rest.rate if exchange.rest else exchange.requests)
     venue_limits = VenueLimits(
         code, exchange.connects, rate, failures=options.breaker_failures, open_s=options.breaker_open_s
     )
-    output = WaitingPublisher(code, publisher, report, stop, flush_s)
-    gaps = GapTracker(exchange, symbols, options, report.gaps, GapEvents(publisher, settings, code))
-    frames = FrameHandler(exchange, output, gaps, report)
-    context = StreamContext(exchange, options, venue_limits, report, frames, gaps, endpoint, rest_endpoint)
+    output = WaitingPublisher(code, publisher, counters, stop, flush_s)
+    gaps = GapTracker(exchange, symbols, options, counters.gaps, GapEvents(publisher, settings, code))
+    frames = FrameHandler(exchange, output, gaps, counters)
+    context = StreamContext(exchange, options, venue_limits, counters, frames, gaps, endpoint, rest_endpoint)
     connections: Sequence[KeptConnection]
     client: TradesSource | None = None
     session: AbstractAsyncContextManager[object] = nullcontext()
@@ -94,9 +94,9 @@ def live_producer(
         connections, session = [feed], feed.rest
         client = feed.rest if feed.heals else None
     pool = ConnectionPool(connections)
-    healer = Healer(code, gaps, options, client, publish=frames.publish_healed, stale=pool.renew, unknown=pool.unknown)
+    healer = Healer(code, gaps, options, client, publish=frames.publish_healed, stale=pool.rotate, unknown=pool.unknown)
     read_resume_point = resume_reader(settings, exchange, symbols, options.resume_messages)
-    return LiveProducer(stop, report, venue_limits, output, gaps, pool, healer, client, session, read_resume_point)
+    return LiveProducer(stop, counters, venue_limits, output, gaps, pool, healer, client, session, read_resume_point)
 
 
 def _exchange_of_ccxt(code: str) -> Exchange:
@@ -117,7 +117,7 @@ class LiveProducer:
     def __init__(
         self,
         stop: asyncio.Event,
-        report: LiveReport,
+        counters: LiveCounters,
         venue_limits: VenueLimits,
         output: WaitingPublisher,
         gaps: GapTracker,
@@ -129,7 +129,7 @@ class LiveProducer:
     ) -> None:
         """`client` is used only while `session` is open. `read_resume_point` ends early when its event is set."""
         self._stop = stop
-        self.report, self.venue_limits, self.pool = report, venue_limits, pool
+        self.counters, self.venue_limits, self.pool = counters, venue_limits, pool
         self._output, self._gaps, self._healer = output, gaps, healer
         self._client, self._session, self._read_resume_point = client, session, read_resume_point
 

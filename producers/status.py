@@ -21,10 +21,10 @@ _log = structlog.get_logger(__name__)
 class ProducerState(msgspec.Struct, frozen=True):
     """The state at one moment. Times are in s since the epoch, counts since the start.
 
-    `connections`: how many of `lanes` connections are subscribed. `breakers`: by interface (stream, rest), closed,
+    `connections`: how many of `wanted_connections` are subscribed. `breakers`: by interface (stream, rest), closed,
     half-open or open. `troubles`: what is wrong, by name. `undelivered`: messages that wait for the broker.
     `symbol_states`: by symbol, a value of `producers.stream.symbol_states.SymbolState`. `symbol_troubles`: by symbol,
-    why its trades do not arrive.
+    why its trades do not arrive. `lanes`: `wanted_connections` under its old name.
     """
 
     exchange: str
@@ -34,7 +34,6 @@ class ProducerState(msgspec.Struct, frozen=True):
     started_at: float
     updated_at: float
     connections: int
-    lanes: int
     breakers: Mapping[str, str]
     troubles: Mapping[str, str]
     trades: int
@@ -45,6 +44,14 @@ class ProducerState(msgspec.Struct, frozen=True):
     metrics_url: str = ""
     symbol_states: Mapping[str, str] = {}
     symbol_troubles: Mapping[str, str] = {}
+    wanted_connections: int = 0
+    lanes: int = 0
+
+    def __post_init__(self) -> None:
+        # Version 0.2 writes and reads only `lanes`. Producers and `medallion status` are not upgraded at one moment.
+        wanted = self.wanted_connections or self.lanes
+        msgspec.structs.force_setattr(self, "wanted_connections", wanted)
+        msgspec.structs.force_setattr(self, "lanes", wanted)
 
 
 class StatusFile:

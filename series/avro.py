@@ -35,7 +35,7 @@ def avro_schema(series: Series) -> dict[str, Any]:
         "fields": [
             *(_field(column) for column in series.columns),
             *([closed] if series.frame else []),
-            {"name": "provider", "type": "string", "doc": "who said so"},
+            {"name": "provider", "type": "string", "doc": "the service that published the row: binance"},
             {"name": "answer_id", "type": "string", "doc": f"the answer it is from: see {series.landing}"},
             {"name": "place", "type": "long", "doc": "its place among the rows of the answer, from 1"},
             {"name": ARRIVAL, "type": _MOMENT, "doc": "when the answer came"},

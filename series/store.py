@@ -92,7 +92,7 @@ class SeriesStore:
                     table, rows.column_names, insert_block=body, settings=settings, fmt="ArrowStream"
                 )
 
-        self._patiently(send)
+        self._retry(send)
 
     def table(self, statement: str, parameters: Mapping[str, Any]) -> pa.Table:
         """The result of a statement as Arrow columns; texts as strings.
@@ -113,7 +113,7 @@ class SeriesStore:
                     )
                 ]
 
-        self._patiently(ask)
+        self._retry(ask)
         return found[0]
 
     def rows(self, name: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -129,7 +129,7 @@ class SeriesStore:
                 answer = self._client.query(_statement(name), parameters=dict(parameters), tz_mode="aware")
                 found[:] = answer.named_results()
 
-        self._patiently(ask)
+        self._retry(ask)
         return found
 
     def newest(self, series: Series, key: Mapping[str, str]) -> datetime | None:
@@ -154,7 +154,7 @@ class SeriesStore:
             found += self.rows("answered_days", span | names)
         return {row["day"] for row in found}
 
-    def _patiently(self, send: Callable[[], None]) -> None:
+    def _retry(self, send: Callable[[], None]) -> None:
         try:
             retry_until_stopped(self._stop, _FAILURES, self._tell)(send)
         except tenacity.RetryError as error:

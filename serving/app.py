@@ -1,4 +1,4 @@
-"""Builds the service: paths and their endpoints, one warehouse, one poller."""
+"""Builds the service: paths and their endpoints, one reader, one poller."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from serving.live.hub import Hub
 from serving.live.poller import Poller
 from serving.live.sockets import Sockets
 from serving.market_data.candles import Candles
+from serving.market_data.hot_reader import HotReader
 from serving.market_data.markets import Markets
-from serving.market_data.warehouse import Warehouse
 from serving.page_api import PageApi
 from serving.replay.as_exchange import WsReplayApi
 from serving.replay.endpoint import ReplayApi
@@ -68,15 +68,15 @@ class _Service:
         self._sides = sides
         self._markets = Markets(settings.symbols_file)
         self._hub = Hub()
-        self._warehouse: Warehouse | None = None
+        self._reader: HotReader | None = None
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        warehouse = Warehouse(self._settings)
-        self._warehouse = warehouse
-        candles = Candles(warehouse)
-        app.router.routes.extend(self._routes_of_data(warehouse, candles))
-        poller = Poller(warehouse, candles, self._hub)
+        reader = HotReader(self._settings)
+        self._reader = reader
+        candles = Candles(reader)
+        app.router.routes.extend(self._routes_of_data(reader, candles))
+        poller = Poller(reader, candles, self._hub)
         tasks = [asyncio.create_task(poller.run()), asyncio.create_task(self._refresh())]
         try:
             yield
@@ -84,7 +84,7 @@ class _Service:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await warehouse.close()
+            await reader.close()
 
     async def _refresh(self) -> None:
         """Read the registry again when it changes. Paths of a new exchange are added at the next start only."""
@@ -96,7 +96,7 @@ class _Service:
                 log.error("the symbols file cannot be used, the markets of the old one stay", error=str(error))
 
     def routes(self) -> list[BaseRoute]:
-        """The routes that need no `Warehouse`, and `/readyz`."""
+        """The routes that need no `HotReader`, and `/readyz`."""
         return [
             Route("/", _page),
             Mount("/page", StaticFiles(directory=PAGE)),
@@ -106,20 +106,20 @@ class _Service:
             Route("/metrics", _metrics),
         ]
 
-    def _routes_of_data(self, warehouse: Warehouse, candles: Candles) -> list[BaseRoute]:
-        page = PageApi(warehouse, candles, self._markets).endpoints()
+    def _routes_of_data(self, reader: HotReader, candles: Candles) -> list[BaseRoute]:
+        page = PageApi(reader, candles, self._markets).endpoints()
         routes: list[BaseRoute] = [Route(f"/v1/{path}", endpoint) for path, endpoint in page.items()]
-        routes += self._replays(warehouse)
-        udf = UdfApi(warehouse, candles, self._markets).endpoints()
+        routes += self._replays(reader)
+        udf = UdfApi(reader, candles, self._markets).endpoints()
         routes += [Route(f"/udf/{path}", endpoint) for path, endpoint in udf.items()]
-        routes += self._routes_of(warehouse, candles, "", Venue(DEFAULT_EXCHANGE, is_futures=False))
-        routes += self._rest(warehouse, candles, "/fapi/v1", Venue(FUTURES, is_futures=True))
+        routes += self._routes_of(reader, candles, "", Venue(DEFAULT_EXCHANGE, is_futures=False))
+        routes += self._rest(reader, candles, "/fapi/v1", Venue(FUTURES, is_futures=True))
         for exchange in self._markets.exchanges:
-            routes += self._routes_of(warehouse, candles, f"/{exchange}", Venue(exchange, is_futures=False))
+            routes += self._routes_of(reader, candles, f"/{exchange}", Venue(exchange, is_futures=False))
         return routes
 
-    def _replays(self, warehouse: Warehouse) -> list[BaseRoute]:
-        source, slots = RawSource(warehouse), Slots(is_open=self._settings.serving_raw)
+    def _replays(self, reader: HotReader) -> list[BaseRoute]:
+        source, slots = RawSource(reader), Slots(is_open=self._settings.serving_raw)
         exchanges = WsReplayApi(source, self._markets, slots, self._sides)
         return [
             Route("/replay", ReplayApi(source, self._markets, slots).replay),
@@ -127,24 +127,24 @@ class _Service:
             WebSocketRoute("/ws-replay/{path:path}", exchanges.replay),
         ]
 
-    def _routes_of(self, warehouse: Warehouse, candles: Candles, prefix: str, venue: Venue) -> list[BaseRoute]:
+    def _routes_of(self, reader: HotReader, candles: Candles, prefix: str, venue: Venue) -> list[BaseRoute]:
         sockets = Sockets(venue.exchange, self._hub, self._markets)
         return [
-            *self._rest(warehouse, candles, f"{prefix}/api/v3", venue),
+            *self._rest(reader, candles, f"{prefix}/api/v3", venue),
             WebSocketRoute(f"{prefix}/ws", sockets.plain),
             WebSocketRoute(f"{prefix}/ws/{{streams:path}}", sockets.plain),
             WebSocketRoute(f"{prefix}/stream", sockets.named),
         ]
 
-    def _rest(self, warehouse: Warehouse, candles: Candles, prefix: str, venue: Venue) -> list[BaseRoute]:
-        endpoints = RestApi(venue, warehouse, candles, self._markets).endpoints()
+    def _rest(self, reader: HotReader, candles: Candles, prefix: str, venue: Venue) -> list[BaseRoute]:
+        endpoints = RestApi(venue, reader, candles, self._markets).endpoints()
         return [Route(f"{prefix}/{path}", endpoint) for path, endpoint in endpoints.items()]
 
     async def _ready(self, request: Request) -> Response:
         """200 while ClickHouse answers."""
         del request
-        assert self._warehouse is not None
-        await self._warehouse.rows("ready", {})
+        assert self._reader is not None
+        await self._reader.rows("ready", {})
         return json_response({"status": "ready"})
 
 

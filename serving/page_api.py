@@ -17,10 +17,10 @@ from serving.errors import ApiError, invalid, missing
 from serving.market_data import tickers
 from serving.market_data.amounts import amount
 from serving.market_data.candles import Candles, Market
+from serving.market_data.hot_reader import AccessDeniedError, HotReader, Row
 from serving.market_data.intervals import Interval
 from serving.market_data.markets import Markets
 from serving.market_data.series import fear_greed, funding_rates
-from serving.market_data.warehouse import AccessDeniedError, Row, Warehouse
 from serving.parameters import RequestParameters
 from serving.rest.endpoints import json_response
 from serving.rest.shared import Endpoint
@@ -40,8 +40,8 @@ _MOST_TEXT = 200
 class PageApi:
     """The endpoints below `/v1/`."""
 
-    def __init__(self, warehouse: Warehouse, candles: Candles, markets: Markets) -> None:
-        self._warehouse = warehouse
+    def __init__(self, reader: HotReader, candles: Candles, markets: Markets) -> None:
+        self._reader = reader
         self._candles = candles
         self._markets = markets
 
@@ -64,9 +64,9 @@ class PageApi:
         """Every market with a trade: price, 24 hours, time of its newest trade (ms)."""
         RequestParameters(request.query_params.multi_items(), frozenset())
         exchanges = self._markets.exchanges
-        rows, newest = await self._warehouse.gather(
-            tickers.tickers(self._warehouse, exchanges),
-            self._warehouse.rows("newest", {"exchanges": exchanges}),
+        rows, newest = await self._reader.gather(
+            tickers.tickers(self._reader, exchanges),
+            self._reader.rows("newest", {"exchanges": exchanges}),
         )
         last = {(row["exchange"], row["symbol"]): row["last_time"] for row in newest}
         found = [row | {"lastTime": last.get((row["exchange"], row["symbol"]), 0)} for row in rows]
@@ -110,17 +110,17 @@ class PageApi:
     async def pins(self, request: Request) -> Response:
         """The pins whose views ClickHouse has and this service's user may read."""
         RequestParameters(request.query_params.multi_items(), frozenset())
-        return json_response({"pins": [row["pin"] for row in await self._warehouse.rows("pins", {})]})
+        return json_response({"pins": [row["pin"] for row in await self._reader.rows("pins", {})]})
 
     async def _pinned(self, pin: str | None, interval: Interval, market: Market, rows: Sequence[Row]) -> set[Any]:
         """The values of these candles in a pin. Empty for an interval that no cold table has."""
         if pin is None or not rows:
             return set()
-        if pin not in {row["pin"] for row in await self._warehouse.rows("pins", {})}:
+        if pin not in {row["pin"] for row in await self._reader.rows("pins", {})}:
             raise ApiError(-1130, "Data sent for parameter 'pin' is not valid: /v1/pins lists the pins.")
         if interval.seconds != interval.base.seconds:
             return set()
-        found = await self._warehouse.rows(
+        found = await self._reader.rows(
             "pinned",
             {
                 "exchange": market[0],
@@ -146,7 +146,7 @@ class PageApi:
         start, end = _span(parameters)
         limit = parameters.limit(_MOST_VERDICTS, _MOST_VERDICTS)
         market = {"exchange": exchange, "symbol": symbol, "frame": interval.code}
-        rows = await self._warehouse.rows("agreement", {**market, "from": start, "until": end, "limit": limit})
+        rows = await self._reader.rows("agreement", {**market, "from": start, "until": end, "limit": limit})
         return json_response({"verdicts": [_verdict(row) for row in rows]})
 
     async def funding(self, request: Request) -> Response:
@@ -161,7 +161,7 @@ class PageApi:
         symbol = parameters.symbol(self._markets.names(exchange))
         start, end = _span(parameters)
         limit = parameters.limit(_MOST_ROWS, _MOST_ROWS)
-        rows = await funding_rates(self._warehouse, exchange, symbol, limit, start, end)
+        rows = await funding_rates(self._reader, exchange, symbol, limit, start, end)
         return json_response({"rates": [_rate(row) for row in rows]})
 
     async def fear_greed(self, request: Request) -> Response:
@@ -172,7 +172,7 @@ class PageApi:
         parameters = RequestParameters(request.query_params.multi_items(), frozenset({"startTime", "endTime", "limit"}))
         start, end = _span(parameters)
         limit = parameters.limit(_MOST_ROWS, _MOST_ROWS)
-        return json_response({"days": await fear_greed(self._warehouse, limit, start, end)})
+        return json_response({"days": await fear_greed(self._reader, limit, start, end)})
 
     async def origin(self, request: Request) -> Response:
         """The trades of the candle of `interval` that opened at `openTime` (ms), with their Kafka messages."""
@@ -187,7 +187,7 @@ class PageApi:
             raise invalid("openTime")
         if offset > _MOST_OFFSET:
             raise invalid("offset")
-        rows = await self._warehouse.rows(
+        rows = await self._reader.rows(
             "origin",
             {
                 "exchange": exchange,
@@ -222,17 +222,17 @@ class PageApi:
 
     async def _payload(self, place: dict[str, Any]) -> list[Row]:
         """The message from the hot table, else from the view of hot and cold messages, if it exists."""
-        rows = await self._warehouse.rows("payload", place, source="trades_raw")
-        if rows or not await self._warehouse.rows("replay_views", {"pin_database": ""}):
+        rows = await self._reader.rows("payload", place, source="trades_raw")
+        if rows or not await self._reader.rows("replay_views", {"pin_database": ""}):
             return rows
-        return await self._warehouse.rows("payload", place, source="trades_raw_all")
+        return await self._reader.rows("payload", place, source="trades_raw_all")
 
     async def pipeline(self, request: Request) -> Response:
         """The last minute by exchange: trades a second, and seconds (p50, p99) of each stage; dead letters."""
         RequestParameters(request.query_params.multi_items(), frozenset())
-        stages, letters = await self._warehouse.gather(
-            self._warehouse.rows("stages", {"seconds": _RATE_SECONDS, "hours": _RATE_HOURS}),
-            self._warehouse.rows("letters_by_reason", {}),
+        stages, letters = await self._reader.gather(
+            self._reader.rows("stages", {"seconds": _RATE_SECONDS, "hours": _RATE_HOURS}),
+            self._reader.rows("letters_by_reason", {}),
         )
         return json_response({"seconds": _RATE_SECONDS, "exchanges": stages, "deadLetters": letters})
 
@@ -245,7 +245,7 @@ class PageApi:
             if len(str(value)) > _MOST_TEXT:
                 raise invalid(name)
         limit = parameters.limit(_MOST_LETTERS, _MOST_LETTERS)
-        rows: list[Row] = await self._warehouse.rows("letters", wanted | {"limit": limit})
+        rows: list[Row] = await self._reader.rows("letters", wanted | {"limit": limit})
         return json_response({"letters": rows})
 
     def _exchange(self, parameters: RequestParameters) -> str:

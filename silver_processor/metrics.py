@@ -37,9 +37,13 @@ class SilverMetrics:
             registry=self.registry,
         )
         self.routed = Counter(
-            "medallion_silver_sent_home",
+            "medallion_silver_alias_routed",
             "Rows under an alias of a market, sent to the partition of its first name",
             registry=self.registry,
+        )
+        # Dashboards and alerts outside this repository may still read the name of 0.2.
+        self.routed_old_name = Counter(
+            "medallion_silver_sent_home", "Old name of medallion_silver_alias_routed_total", registry=self.registry
         )
         self.rejects = Counter("medallion_silver_rejects", "Rows rejected", ["reason"], registry=self.registry)
         # Each reason begins with 0. Prometheus sees no increase in a counter's first value, so it would miss a burst.
@@ -105,6 +109,7 @@ class SilverMetrics:
         self.duplicates.inc(outcome.duplicates)
         self.not_compared.inc(outcome.not_compared)
         self.routed.inc(outcome.routed)
+        self.routed_old_name.inc(outcome.routed)
         for reason, count in outcome.reasons.items():
             self.rejects.labels(reason).inc(count)
         self.batch_rows.observe(outcome.rows)

@@ -23,7 +23,7 @@ from bench.plan import Plan
 from bench.stages.material import MaterialError, broker
 from config.registry import SymbolRegistry
 from config.settings import Settings
-from producers.counters import LiveReport
+from producers.counters import LiveCounters
 from producers.exchanges import exchange
 from producers.live import run
 from producers.options import ProducerOptions
@@ -89,15 +89,15 @@ def produce(url: str, servers: str, trades: int, core: int) -> dict[str, float]:
     settings = Settings(kafka_bootstrap_servers=servers)
     clock = _Clock(process, trades)
 
-    def until(report: LiveReport) -> bool:
-        clock.see(report.published)
-        return report.published >= trades
+    def until(counters: LiveCounters) -> bool:
+        clock.see(counters.published)
+        return counters.published >= trades
 
     # Every connection gets all frames, so the producer must not open a second one.
     options = ProducerOptions(quiet_s=0.0, resume_messages=0)
-    report = asyncio.run(run("binance", _symbols(settings), settings, endpoint=url, options=options, until=until))
-    if report.gaps.found or report.published != trades:
-        raise MaterialError(f"{report.published} of {trades} trades published, {report.gaps.found} found missing")
+    counters = asyncio.run(run("binance", _symbols(settings), settings, endpoint=url, options=options, until=until))
+    if counters.gaps.found or counters.published != trades:
+        raise MaterialError(f"{counters.published} of {trades} trades published, {counters.gaps.found} found missing")
     return clock.figures()
 
 

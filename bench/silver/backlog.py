@@ -13,7 +13,7 @@ from bench.silver.feed import BronzeFeed, producer
 from bench.silver.place import LOOK, Place, PlaceError
 
 _POLL_S = 0.05
-_PATIENCE_S = 300.0
+_TIMEOUT_S = 300.0
 _PUBLISHED_ROWS = 65_536
 _STEP_US = 50
 
@@ -49,7 +49,7 @@ def _one(place: Place, contender: Contender, feed: BronzeFeed, number: int) -> d
         place.process(f"backlog-{number}", argv) as process,
         ProcessSampler({"worker": process.pid, "clickhouse": place.node_pid}) as sampler,
     ):
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + _TIMEOUT_S
         while watcher.trades < contender.backlog:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise PlaceError(

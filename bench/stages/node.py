@@ -32,7 +32,7 @@ from deploy.embedded.clickhouse.kafka.sink import KafkaSink
 from deploy.embedded.clickhouse.native.server import NativeServer
 from deploy.embedded.clickhouse.session import Session
 from deploy.embedded.clickhouse.sql.policy import Policy, Role
-from producers.kafka.flow_control import Pacer
+from producers.kafka.flow_control import FlowControl
 from producers.kafka.publisher import KafkaPublisher
 
 _GRACE_S = 5.0
@@ -97,7 +97,7 @@ def _sink(session: EngineSession, stand_in: StandIn, servers: str) -> KafkaSink:
     config = producer_config(stand_in.table.settings, servers)
     client = {"bootstrap.servers": servers}
     columns = dict(session.columns(f"SELECT * FROM {'.'.join(stand_in.name)}"))
-    return KafkaSink(stand_in, config, columns, lambda serve: Pacer(client, "", 0, serve=serve), _LARGEST_MESSAGE)
+    return KafkaSink(stand_in, config, columns, lambda serve: FlowControl(client, "", 0, serve=serve), _LARGEST_MESSAGE)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ class Candle:
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class CandleSeries:
     """Candles of one market and time frame, oldest first, at least one. A window without a trade has no candle."""
 
     exchange: str

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cli.chart.candles import Candle, Series
+from cli.chart.candles import Candle, CandleSeries
 from cli.chart.picture import write_drawing, write_page
 from cli.chart.terminal import draw, room
 from cli.common.arguments import check_names, check_span
@@ -91,7 +91,7 @@ def chart(
             f"No {frame} candle of {symbol} on {exchange} in this span: the view latest_prices (`medallion query`)"
             " names the markets with trades."
         )
-    series = Series(exchange, symbol, frame, candles)
+    series = CandleSeries(exchange, symbol, frame, candles)
     if as_json:
         print_json({"exchange": exchange, "symbol": symbol, "frame": frame, "candles": candles})
     if write is not None and output is not None:
@@ -107,7 +107,7 @@ def _frame(code: str) -> Timeframe:
     return _FRAMES[code]
 
 
-def _writer(output: Path | None) -> Callable[[Series, Path], None] | None:
+def _writer(output: Path | None) -> Callable[[CandleSeries, Path], None] | None:
     if output is None:
         return None
     kind = output.suffix.lower()
@@ -130,7 +130,7 @@ def _text(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
-def _print(series: Series) -> None:
+def _print(series: CandleSeries) -> None:
     height = min(max(out.height - 2, _FEWEST_ROWS), _MOST_ROWS) if out.is_terminal else _ROWS
     out.print(series.title, style="bold")
     for line in draw(series, out.width, height):

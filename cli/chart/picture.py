@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader
 
-from cli.chart.candles import Series, moment
+from cli.chart.candles import CandleSeries, moment
 from config.errors import MedallionError
 
 _UP, _DOWN, _VOLUME = "#1a9e77", "#d1495b", "#7d8ba1"
@@ -21,7 +21,7 @@ class PictureError(MedallionError):
     """A picture cannot be made."""
 
 
-def write_drawing(series: Series, path: Path) -> None:
+def write_drawing(series: CandleSeries, path: Path) -> None:
     """Write a PNG or an SVG, as the name of the file says.
 
     Raises:
@@ -57,7 +57,7 @@ def write_drawing(series: Series, path: Path) -> None:
     figure.savefig(path, format=path.suffix.removeprefix("."))
 
 
-def write_page(series: Series, path: Path) -> None:
+def write_page(series: CandleSeries, path: Path) -> None:
     """Write an HTML page that needs nothing else.
 
     Raises:

@@ -9,7 +9,7 @@ from itertools import groupby
 from rich.cells import cell_len
 from rich.text import Text
 
-from cli.chart.candles import Candle, Series, moment, plain
+from cli.chart.candles import Candle, CandleSeries, moment, plain
 
 _UP, _DOWN, _AXIS = "green", "red", "dim"
 # By what is in the upper and the lower half of a row: 0 nothing, 1 wick, 2 body.
@@ -37,7 +37,7 @@ def room(width: int, candles: Sequence[Candle]) -> int:
     return max(width - _axis_width(candles), 1)
 
 
-def draw(series: Series, width: int, height: int) -> list[Text]:
+def draw(series: CandleSeries, width: int, height: int) -> list[Text]:
     """The lines of a chart, at most `width` columns and about `height` rows.
 
     Candles that do not fit are left out, the oldest first.

@@ -134,14 +134,14 @@ def repair(yes: YesOption = False, data_dir: DataDirOption = None, as_json: Json
     Puts it on the snapshot it was on, or on the newest where there is none; no row is lost.
     """
     settings = load_settings(data_dir)
-    mended = repair_branches(open_catalog(settings), settings, dry_run=not yes)
+    repaired = repair_branches(open_catalog(settings), settings, dry_run=not yes)
     if as_json:
-        print_json({"dry_run": not yes, "tables": mended})
+        print_json({"dry_run": not yes, "tables": repaired})
         return
     print_table(
-        "Branches put right" if yes else "Branches that --yes puts right",
+        "Repaired branches" if yes else "Branches that --yes repairs",
         ("cold table", "what is wrong", "snapshot", "rows"),
-        [(one.table, one.damage, str(one.snapshot_id), one.rows) for one in mended],
+        [(one.table, one.damage, str(one.snapshot_id), one.rows) for one in repaired],
         empty="none is wrong",
     )
 

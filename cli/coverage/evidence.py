@@ -8,8 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cli.common.statements import http_client, rows
-from cli.coverage.series import SeriesDay, SeriesEvidence, judge_series
-from cli.coverage.trades import KnownGap, StoredDay, TradesEvidence, judge_trades
+from cli.coverage.series import SeriesDay, SeriesEvidence, series_verdicts
+from cli.coverage.trades import KnownGap, StoredDay, TradesEvidence, trades_verdicts
 from cli.coverage.verdicts import COMPLETE, NOT_EXPECTED, CoverageDay, days_between
 from config.registry import Entry, SymbolRegistry
 from config.settings import Settings
@@ -59,7 +59,7 @@ class Asked:
         }
 
     def days(self, known: Collection[date], today: date) -> list[date]:
-        """The days to judge of a market of which these days are known. None of them is after today."""
+        """The days to look at, of a market of which these days are known. None of them is after today."""
         first = self.since or min((day for day in known if day > _EPOCH), default=today + timedelta(days=1))
         last = min(self.until - timedelta(days=1), today) if self.until else today
         return days_between(first, last)
@@ -123,7 +123,7 @@ def read_trades(
     read = [one for one in filled(steps) if asked.exchange in {"", one.exchange}]
     found = [*_evidence(names, asked, markets, days, gaps, letters, read)]
     today = datetime.now(UTC).date()
-    return [day for one in found for day in judge_trades(one, asked.days(_known(one), today), today)]
+    return [day for one in found for day in trades_verdicts(one, asked.days(_known(one), today), today)]
 
 
 def read_series(
@@ -147,7 +147,7 @@ def read_series(
     for key, days in kinds.items():
         in_sessions = key[1] in series_named(key[0]).in_sessions
         evidence = SeriesEvidence(*key, days, names.entries.get(key[1:3]), in_sessions)
-        verdicts += judge_series(evidence, asked.days({*days} | begins.get(key, set()), today), today)
+        verdicts += series_verdicts(evidence, asked.days({*days} | begins.get(key, set()), today), today)
     return verdicts
 
 

@@ -1,4 +1,4 @@
-"""Judges the days of a market's series by how many rows are stored. No I/O."""
+"""Finds how complete the days of a market's series are, by how many rows are stored. No I/O."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class SeriesEvidence:
     in_sessions: bool = False
 
 
-def judge_series(evidence: SeriesEvidence, days: Sequence[date], today: date) -> list[CoverageDay]:
+def series_verdicts(evidence: SeriesEvidence, days: Sequence[date], today: date) -> list[CoverageDay]:
     """The verdict on each day. `today` (UTC) is not over."""
     stored = sorted(day for day, one in evidence.days.items() if one.rows)
     verdicts = []

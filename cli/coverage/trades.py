@@ -1,4 +1,4 @@
-"""Judges the days of a market's trades by what is stored, known gaps, dead letters and the checkpoint. No I/O."""
+"""Finds how complete the days of a market's trades are: what is stored, gaps, dead letters, the checkpoint. No I/O."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class TradesEvidence:
     has_placeholders: bool = False
 
 
-def judge_trades(evidence: TradesEvidence, days: Sequence[date], today: date) -> list[CoverageDay]:
+def trades_verdicts(evidence: TradesEvidence, days: Sequence[date], today: date) -> list[CoverageDay]:
     """The verdict on each day. `today` (UTC) is not over."""
     return [*_verdicts(evidence, days, today)]
 

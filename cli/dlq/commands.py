@@ -230,8 +230,8 @@ def replay(
 
     Says so if the Silver workers have other rules than this symbols file.
 
-    A message that Bronze could not read is read again: its payload by today's parser of the exchange, its time by
-    today's Bronze. One raw message can become only one row, so a frame of several trades is not repaired here.
+    A message that Bronze could not read is parsed again: its payload by today's parser of the exchange, its time by
+    today's Bronze. One raw message can become only one row, so a frame of several trades stays a dead letter.
 
     It is safe to repeat: a message that is sent twice arrives once, and the next replay completes an interrupted one.
     """

@@ -21,7 +21,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from cli.common.context import ServerError
 from cli.common.statements import sql_text
-from cli.dlq.reread import read_again
+from cli.dlq.parse_again import parse_letters_again
 from config.settings import Settings
 from schemas.coordinates import COORDINATES
 from schemas.records import BRONZE
@@ -41,7 +41,7 @@ _START: dict[str, Any] = {"after_topic": "", "after_partition": 0, "after_offset
 class VerdictCount:
     """How many dead letters of one reason get the same verdict now; `after` is empty where they pass.
 
-    `why`: why a dead letter could not be read again, or why another version is not sent.
+    `why`: why a dead letter could not be parsed again, or why another version is not sent.
     """
 
     before: str
@@ -83,9 +83,9 @@ class Replayer:
         counts: dict[tuple[str, str, str], int] = {}
         validated = passed = 0
         for page in self._pages():
-            letters, why = read_again(page, self._settings, self._ask)
+            letters, why = parse_letters_again(page, self._settings, self._ask)
             found = revalidate(letters, self._rules)
-            # A dead letter that was read again keeps its reason.
+            # A dead letter that was parsed again keeps its reason.
             notes = pl.when(pl.col("before").is_in(ABOUT_VERSIONS)).then(pl.lit(_VERSIONS)).otherwise("why")
             verdicts = found.verdicts.with_columns(pl.Series("why", why, dtype=pl.String)).with_columns(
                 notes.alias("why")

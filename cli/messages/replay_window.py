@@ -20,8 +20,8 @@ from producers.counters import FrameCounts
 from producers.kafka.envelope import REPLAY, Envelope, decode
 from producers.kafka.publisher import KafkaPublisher
 from serving.errors import ApiError
+from serving.market_data.hot_reader import HotReader
 from serving.market_data.markets import Markets
-from serving.market_data.warehouse import Warehouse
 from serving.replay.options import read_options
 from serving.replay.source import Plan, RawSource
 
@@ -91,9 +91,9 @@ def replay_window(
     try:
         # The event loop only runs while ClickHouse is asked, so that Ctrl-C works at once everywhere else.
         with asyncio.Runner() as runner:
-            warehouse = runner.run(_connect(settings))
+            reader = runner.run(_connect(settings))
             try:
-                source = RawSource(warehouse)
+                source = RawSource(reader)
                 window = read_options(orjson.dumps(options).decode(), Markets(settings.symbols_file))
                 plan = runner.run(source.plan(window, time.time_ns() // 1000))
                 _warn(plan.missing)
@@ -107,7 +107,7 @@ def replay_window(
                         show(counts, min(counts.published / plan.messages, 1.0))
                     publisher.flush()
             finally:
-                runner.run(warehouse.close())
+                runner.run(reader.close())
     except ApiError as error:
         raise ReplayWindowError(error.message) from error
     counts.unrecognised = counts.frames - counts.trades
@@ -115,8 +115,8 @@ def replay_window(
     return counts
 
 
-async def _connect(settings: Settings) -> Warehouse:
-    return Warehouse(settings)
+async def _connect(settings: Settings) -> HotReader:
+    return HotReader(settings)
 
 
 def _envelopes(runner: asyncio.Runner, source: RawSource, plan: Plan) -> Iterator[Envelope]:

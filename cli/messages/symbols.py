@@ -15,7 +15,7 @@ from cli.coverage.evidence import read_stored_trades
 from config.registry import Status, SymbolRegistry, SymbolsFile, shown_name
 from config.settings import Settings
 from config.symbols.build import SOURCES, render, source
-from config.symbols.check import ERROR, Finding, findings
+from config.symbols.check import ERROR, SymbolFinding, findings
 from config.symbols.market_lists import fetch_markets
 from config.symbols.markets import Markets, read_markets
 from config.symbols.update import LEFT_OUT, MarketChange, update
@@ -213,6 +213,6 @@ def check_symbols(file: FileOption = None, as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-def _print_findings(found: list[Finding]) -> None:
+def _print_findings(found: list[SymbolFinding]) -> None:
     for finding in found:
         out.print(f"{finding.level}: {finding.exchange} {finding.symbol}: {finding.message}")

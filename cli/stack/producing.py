@@ -60,7 +60,7 @@ def print_producers(states: Sequence[ProducerState]) -> None:
             (
                 state.exchange,
                 str(state.pid),
-                f"{state.connections} of {state.lanes}",
+                f"{state.connections} of {state.wanted_connections}",
                 _symbols(state),
                 state.breakers.get("stream", ""),
                 state.breakers.get("rest", ""),

@@ -16,7 +16,7 @@ ERROR, WARNING = "error", "warning"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class SymbolFinding:
     """One fault. `level` is error or warning; the message says what to do."""
 
     level: str
@@ -25,11 +25,11 @@ class Finding:
     message: str
 
 
-def findings(registry: SymbolRegistry, today: date) -> list[Finding]:
+def findings(registry: SymbolRegistry, today: date) -> list[SymbolFinding]:
     """All faults of a registry on the day `today` (UTC). A file with two markets of one name does not load at all."""
     content = registry.content
     found = [
-        Finding(level, exchange, symbol, message)
+        SymbolFinding(level, exchange, symbol, message)
         for exchange, symbols in content.exchanges.items()
         for symbol, entry in symbols.items()
         for level, message in (*_listing(entry, today), *_limits(entry, content))
@@ -69,14 +69,14 @@ def _limits(entry: Entry, content: SymbolsFile) -> Iterator[tuple[str, str]]:
         yield ERROR, f"no trade can pass: notional_min {entry.notional_min:f} is above price_max times quantity_max"
 
 
-def _assets(content: SymbolsFile) -> Iterator[Finding]:
+def _assets(content: SymbolsFile) -> Iterator[SymbolFinding]:
     """Canonical symbols of two different pairs (`ABC`: A/BC and AB/C). Queries across exchanges would mix them."""
     first: dict[str, tuple[str, str, Entry]] = {}
     for exchange, symbols in content.exchanges.items():
         for symbol, entry in symbols.items():
             other = first.setdefault(entry.canonical, (exchange, symbol, entry))
             if (other[2].base, other[2].quote) != (entry.base, entry.quote):
-                yield Finding(
+                yield SymbolFinding(
                     ERROR,
                     exchange,
                     symbol,

@@ -18,7 +18,7 @@ from config.retry import retry_for
 from config.settings import Settings
 
 TIMEOUT_S = 10.0
-PATIENCE_S = 60.0
+RETRY_TIMEOUT_S = 60.0
 
 
 class LakehouseError(Exception):
@@ -115,15 +115,15 @@ def management_address(catalog_uri: str) -> str:
     return f"{base}/management/v1"
 
 
-def prepare(settings: Settings, store: ObjectStore, patience_s: float = PATIENCE_S) -> None:
-    """Bucket and warehouse; asks again for `patience_s` while one of the two does not answer yet.
+def prepare(settings: Settings, store: ObjectStore, retry_timeout_s: float = RETRY_TIMEOUT_S) -> None:
+    """Bucket and warehouse; tries again for `retry_timeout_s` (s) while one of the two does not answer yet.
 
     Raises:
         LakehouseError, OSError, requests.RequestException: as `ensure_bucket` and `ensure_warehouse`.
     """
     management = management_address(settings.iceberg_catalog_uri)
     # requests' errors are OSErrors, too.
-    attempts = retry_for(patience_s, (OSError,), first_s=0.2, longest_s=5.0)
+    attempts = retry_for(retry_timeout_s, (OSError,), first_s=0.2, longest_s=5.0)
     attempts(ensure_bucket, store)
     attempts(ensure_warehouse, management, settings.iceberg_warehouse, store)
 

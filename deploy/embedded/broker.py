@@ -8,7 +8,7 @@ Its behaviour, measured with librdkafka 2.16.0 (tests/kafka_engine/test_broker.p
 - Topics, messages, offsets and group commits are in memory. Nothing survives a restart.
 - **A partition keeps about 5 MiB and at most 100,000 produce batches**, read or not. Beyond that the oldest batches are
   deleted, and a consumer that has not read them is reset. So a producer has to wait for its consumers
-  (`producers.kafka.flow_control.Pacer`).
+  (`producers.kafka.flow_control.FlowControl`).
 - The size is that of the batches *as sent*. Compressed batches are stored as they are, so `compression.type` makes more
   messages fit. The broker has no limit for a message; `message.max.bytes` is the producer's own. 32 MB pass.
 - **A batch larger than 5 MiB as sent is lost, and the batch after it as well**, unless it is the partition's first:

@@ -117,7 +117,7 @@ def clickhouse_service(data_dir: DataDir, ports: Ports, environment: Mapping[str
         str(ports.clickhouse_http),
         "--kafka-brokers",
         settings.kafka_bootstrap_servers,
-        "--kafka-pace-group",
+        "--kafka-flow-control-group",
         settings.silver_consumer_group,
         "--kafka-max-unconsumed-bytes",
         str(settings.publish_max_unconsumed_bytes),

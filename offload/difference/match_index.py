@@ -79,10 +79,10 @@ class MatchIndex:
         for (symbol,), rows in candidates.group_by("symbol", maintain_order=True) if candidates is not None else ():
             trades = of_market(("", str(symbol)), _typed(rows))
             known = self._known[str(symbol)]
-            matched = match(trades.numbers, trades.counts, known, overlap=True)
+            matched = match(trades.numeric_ids, trades.counts, known, overlap=True)
             fresh = ~matched.is_duplicate
             fresh[[*matched.partly_known]] = False
-            places = trades.number_rows[fresh]
+            places = trades.numeric_rows[fresh]
             new = rows[places.tolist()]
             chosen.append(new.select("symbol", "trade_id", "match_count"))
             self._known[str(symbol)] = known | of_market(("", str(symbol)), _typed(new)).distinct
@@ -93,10 +93,10 @@ class MatchIndex:
         """Which rows are new; and, by row number, the known matches of the rows that are known in part."""
         assert self._chosen is not None
         trades = of_market(("", symbol), _typed(rows))
-        matched = match(trades.numbers, trades.counts, self._known[symbol], overlap=False)
+        matched = match(trades.numeric_ids, trades.counts, self._known[symbol], overlap=False)
         new = np.ones(rows.height, dtype=np.bool_)
-        new[trades.number_rows[matched.is_duplicate]] = False
-        partly = {int(trades.number_rows[place]): text for place, text in matched.partly_known.items()}
+        new[trades.numeric_rows[matched.is_duplicate]] = False
+        partly = {int(trades.numeric_rows[place]): text for place, text in matched.partly_known.items()}
         new[[*partly]] = False
         key = ["symbol", "trade_id", "match_count"]
         chosen = (

@@ -35,7 +35,7 @@ DEAD_LETTERS = ColdTable(
         ("reason", TEXT, "code of the broken rule, see docs/series.md"),
         ("field", TEXT, "the field that breaks it; row or answer: none could be read"),
         ("value", TEXT, "what the field has, as text"),
-        ("provider", TEXT, "who said so"),
+        ("provider", TEXT, "the service that sent the answer: binance"),
         ("request", TEXT, "what was asked"),
         ("answer_id", TEXT, "the answer it is from: see the landing table of the series"),
         ("place", LONG, "its place among the rows of the answer, from 1; 0: the answer as a whole"),
@@ -113,7 +113,7 @@ def _snapshots(series: Series) -> ColdTable:
         columns=(
             *((column.name, _TYPES[column.type], column.comment) for column in series.columns),
             *(closed if series.frame else ()),
-            ("provider", TEXT, "who said so"),
+            ("provider", TEXT, "the service that published the row: binance"),
             ("answer_id", TEXT, f"the answer it is from: see {series.landing}"),
             ("place", LONG, "its place among the rows of the answer, from 1"),
             (ARRIVAL, TIME, "when the answer came; the window of the offload"),

@@ -95,7 +95,7 @@ class CcxtFeed:
         # If a rate limit is given, it alone sets the pace.
         pause_s = max(_POLL_S, self._venue.rateLimit / 1_000) if options.requests is None else _LEAST_POLL_S
         self._source: Rotation[CcxtStream] | CcxtPolling = (
-            Rotation(partial(_new_stream, context, self._listed, self._venue, self.rest), context.count_renewal)
+            Rotation(partial(_new_stream, context, self._listed, self._venue, self.rest), context.count_rotation)
             if self._venue.has.get("watchTrades")
             else CcxtPolling(self.rest, context, self._listed, pause_s)
         )
@@ -127,10 +127,10 @@ class CcxtFeed:
     def unknown(self, symbol: str, words: str) -> None:
         """Do nothing: a ccxt class itself reports a refused symbol (see `ReconnectingStream.unknown`)."""
 
-    def renew(self) -> None:
+    def rotate(self) -> None:
         """Replace the connections as at the end of their lifetime, unless they have just been replaced."""
         if isinstance(self._source, Rotation):
-            self._source.renew()
+            self._source.rotate()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read trades until `stop` is set.

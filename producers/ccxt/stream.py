@@ -44,7 +44,7 @@ class CcxtStream:
         self._venue, self._watched, self._context, self._listed, self._rest = venue, watched, context, listed, rest
         options, exchange = context.options, context.exchange
         lifetime_s = exchange.lifetime_s if options.lifetime_s is None else options.lifetime_s
-        self._renew_after_s = max(lifetime_s - options.early_s, lifetime_s / 2) if lifetime_s else float("inf")
+        self._rotate_after_s = max(lifetime_s - options.early_s, lifetime_s / 2) if lifetime_s else float("inf")
         self._connected = 0
         self._log = _log.bind(exchange=exchange.code)
         self.task = asyncio.ensure_future(self._run())
@@ -52,17 +52,17 @@ class CcxtStream:
     @property
     def is_old(self) -> bool:
         """Whether a connection has reached the end of its lifetime, or the listed symbols have changed."""
-        return self._venue.age_s > self._renew_after_s or self._watched.symbols != self._listed
+        return self._venue.age_s > self._rotate_after_s or self._watched.symbols != self._listed
 
     def statuses(self) -> dict[str, SymbolStatus]:
         """The status of each symbol."""
         return self._watched.statuses()
 
     def expire(self) -> None:
-        """Let the stream count as old. A stream that is too young to judge whether a symbol is quiet stays."""
+        """Let the stream count as old. A stream that is too young to show whether a symbol is quiet stays."""
         if self._venue.age_s > 2 * self._context.options.quiet_s:
             self._log.warning("connection replaced: it sends no trades of a symbol that trades")
-            self._renew_after_s = 0.0
+            self._rotate_after_s = 0.0
 
     async def retire(self) -> None:
         """Close the stream. Frames that have arrived are still published.

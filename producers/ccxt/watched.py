@@ -48,13 +48,13 @@ class WatchedSymbols:
 
     def opened(self) -> None:
         """Count an open connection."""
-        self._context.report.connections += 1
+        self._context.counters.connections += 1
 
     def closed(self, cause: str, detail: str, *, was_open: bool) -> None:
         """Record that a connection was lost or could not be opened."""
         if self.end.is_set():
             return
-        self._context.report.disconnects[cause] += 1
+        self._context.counters.disconnects[cause] += 1
         metrics.DISCONNECTS.labels(self._context.exchange.code, cause).inc()
         self._log.warning("connection lost", cause=cause, error=detail)
         if was_open:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from producers import metrics
-from producers.counters import GapReport
+from producers.counters import GapCounters
 from producers.exchanges.model import Exchange, Trade
 from producers.gaps.consecutive_ids import ConsecutiveIds
 from producers.gaps.gap import HEALED, OPEN, UNFILLABLE, Gap
@@ -29,7 +29,7 @@ class GapTracker:
         exchange: Exchange,
         symbols: Sequence[str],
         options: ProducerOptions,
-        report: GapReport,
+        counters: GapCounters,
         note: Callable[[Gap], None],
     ) -> None:
         """No gap is known yet.
@@ -38,12 +38,12 @@ class GapTracker:
             exchange: `ids_of` says whether trade ids are consecutive.
             symbols: in the exchange's own spelling.
             options: when gaps are healed and symbols compared.
-            report: the counters to update.
+            counters: the counters to update.
             note: called with a gap whenever its state changes.
         """
         self._code = exchange.code
         self._options = options
-        self._report = report
+        self._counters = counters
         self._note = note
         self._gaps: list[Gap] = []
         # Ids without an order show no gaps, so every symbol is compared with REST, not only quiet ones.
@@ -138,8 +138,8 @@ class GapTracker:
         self._gaps = [gap for gap in self._gaps if gap.state == OPEN]
         for gap in closed:
             healed = gap.found - gap.missing
-            self._report.healed += healed
-            self._report.unfillable += gap.missing
+            self._counters.healed += healed
+            self._counters.unfillable += gap.missing
             metrics.GAP_HEALED.labels(self._code).inc(healed)
             metrics.GAP_UNFILLABLE.labels(self._code).inc(gap.missing)
             log = self._log.info if gap.state == HEALED else self._log.error
@@ -156,8 +156,8 @@ class GapTracker:
     def _open(self, gaps: Sequence[Gap]) -> None:
         for gap in gaps:
             self._log.warning("gap", symbol=gap.symbol, first=gap.from_id, last=gap.to_id, trades=gap.found)
-            self._report.gaps += 1
-            self._report.found += gap.found
+            self._counters.gaps += 1
+            self._counters.found += gap.found
             metrics.GAP_FOUND.labels(self._code).inc(gap.found)
             gap.due_s = time.monotonic() + self._options.heal_after_s
             self._gaps.append(gap)
@@ -165,6 +165,6 @@ class GapTracker:
             self._show()
 
     def _show(self) -> None:
-        self._report.open = len(self._gaps)
+        self._counters.open = len(self._gaps)
         metrics.GAPS_OPEN.labels(self._code).set(len(self._gaps))
         metrics.GAP_OPEN.labels(self._code).set(sum(gap.missing for gap in self._gaps))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from producers import metrics
-from producers.counters import LiveReport
+from producers.counters import LiveCounters
 from producers.kafka.envelope import Envelope
 from producers.kafka.publisher import KafkaPublisher
 
@@ -21,10 +21,10 @@ class WaitingPublisher:
     """Publishes one exchange's messages. A caller waits while the buffer is full."""
 
     def __init__(
-        self, code: str, publisher: KafkaPublisher, report: LiveReport, stop: asyncio.Event, flush_s: float
+        self, code: str, publisher: KafkaPublisher, counters: LiveCounters, stop: asyncio.Event, flush_s: float
     ) -> None:
         """`code`: the exchange code. `flush_s`: after `stop` is set, a caller waits at most this long for room."""
-        self._code, self._publisher, self._report = code, publisher, report
+        self._code, self._publisher, self._counters = code, publisher, counters
         self._stop, self._flush_s = stop, flush_s
         self._give_up_s = float("inf")
         self._waiting = asyncio.Lock()
@@ -47,7 +47,7 @@ class WaitingPublisher:
         """
         # Callers that wait already come first.
         taken = 0 if self._waiting.locked() else self._publisher.offer(messages, acknowledged, source)
-        self._report.published += taken
+        self._counters.published += taken
         if taken < len(messages):
             await self._wait_for_room(messages[taken:], acknowledged, source)
 
@@ -59,11 +59,11 @@ class WaitingPublisher:
         async with self._waiting:
             while messages:
                 taken = await asyncio.to_thread(self._publisher.offer, messages, acknowledged, source)
-                self._report.published += taken
+                self._counters.published += taken
                 messages = messages[taken:]
                 if messages and self._stop.is_set() and time.monotonic() > self.deadline():
                     self._log.error("stopped while the broker accepts nothing", undelivered=len(messages))
-                    self._report.undelivered += len(messages)
+                    self._counters.undelivered += len(messages)
                     self._publisher.losses.abandon(message.key for message in messages)
                     break
                 if messages:

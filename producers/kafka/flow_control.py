@@ -17,7 +17,7 @@ _REQUEST_SECONDS = 5.0
 _WAIT_SECONDS = 0.005
 
 
-class Pacer:
+class FlowControl:
     """Admits at most `max_bytes` for each partition that `group` has not committed yet; 0: no bound.
 
     The publisher calls `acquire` or `try_acquire` before it produces a message. The producer's delivery callback calls

@@ -29,7 +29,7 @@ from producers.kafka.delivery import (
     subject,
 )
 from producers.kafka.envelope import SOURCE, Envelope, decode, encode, shortened
-from producers.kafka.flow_control import Pacer
+from producers.kafka.flow_control import FlowControl
 
 _BUFFER_MESSAGES = 100_000
 _BUFFER_KBYTES = 65_536
@@ -72,7 +72,7 @@ class KafkaPublisher:
         self._servers = settings.kafka_bootstrap_servers
         self._limit = settings.kafka_max_message_bytes
         bound = settings.publish_max_unconsumed_bytes
-        self._pacer = Pacer(broker, settings.raw_consumer_group, bound) if bound else None
+        self._flow_control = FlowControl(broker, settings.raw_consumer_group, bound) if bound else None
         self._topics: dict[str, str] = {}
         self._offers = 0
         self._refused: deque[Envelope] = deque()
@@ -200,8 +200,8 @@ class KafkaPublisher:
             self._producer.purge()
             self._producer.flush(_POLL_S)
             self._producer.close()
-            if self._pacer is not None:
-                self._pacer.close()
+            if self._flow_control is not None:
+                self._flow_control.close()
 
     def _give_up(self) -> None:
         """Count and log the messages that are not acknowledged."""
@@ -249,14 +249,14 @@ class KafkaPublisher:
             value = encode(envelope)
         key = envelope.key.encode()
         size = len(key) + len(value)
-        if self._pacer is not None and not self._pacer.try_acquire(size):
+        if self._flow_control is not None and not self._flow_control.try_acquire(size):
             return False
         report = partial(self._on_delivery, acknowledged=acknowledged) if acknowledged else self._on_delivery
         try:
             self._producer.produce(self._topic(envelope.exchange), value, key, on_delivery=report, headers=headers)
         except BufferError:
-            if self._pacer is not None:
-                self._pacer.release(size)
+            if self._flow_control is not None:
+                self._flow_control.release(size)
             return False
         except KafkaException as error:
             raise DeliveryError(
@@ -280,11 +280,11 @@ class KafkaPublisher:
     def _on_delivery(
         self, error: KafkaError | None, message: Message, acknowledged: Callable[[], None] | None = None
     ) -> None:
-        if self._pacer is not None:
+        if self._flow_control is not None:
             size = len(message.key()) + len(message.value())
             if error is None:
-                self._pacer.delivered(message.topic(), message.partition(), message.offset(), size)
-            self._pacer.release(size)
+                self._flow_control.delivered(message.topic(), message.partition(), message.offset(), size)
+            self._flow_control.release(size)
         if error is None:
             self._client_errors.delivered()
             if acknowledged is not None:
@@ -314,7 +314,7 @@ class KafkaPublisher:
     @property
     def _is_away(self) -> bool:
         """Whether the broker has not been reached since the last error."""
-        return self._client_errors.away_s > 0 or bool(self._pacer and self._pacer.last_error)
+        return self._client_errors.away_s > 0 or bool(self._flow_control and self._flow_control.last_error)
 
     def _raise_failure(self) -> None:
         if self._failed:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from producers import metrics
-from producers.counters import LiveReport
+from producers.counters import LiveCounters
 from producers.exchanges.model import Exchange, Parsed
 from producers.options import ProducerOptions
 from producers.venue_limits import VenueLimits
@@ -48,7 +48,7 @@ class StreamContext:
     exchange: Exchange
     options: ProducerOptions
     venue_limits: VenueLimits
-    report: LiveReport
+    counters: LiveCounters
     frames: FrameSink
     losses: LossListener
     endpoint: str | None = None
@@ -59,7 +59,8 @@ class StreamContext:
         """Whether a REST interface may be used."""
         return self.rest_endpoint is not None or self.endpoint is None
 
-    def count_renewal(self) -> None:
+    def count_rotation(self) -> None:
         """Count a connection that was replaced before the end of its lifetime."""
-        self.report.renewals += 1
-        metrics.RENEWALS.labels(self.exchange.code).inc()
+        self.counters.rotations += 1
+        metrics.ROTATIONS.labels(self.exchange.code).inc()
+        metrics.ROTATIONS_OLD_NAME.labels(self.exchange.code).inc()

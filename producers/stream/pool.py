@@ -26,7 +26,7 @@ class KeptConnection(Protocol):
     def unknown(self, symbol: str, words: str) -> None:
         """Record that the exchange's REST interface does not know a symbol. `words`: the exchange's message."""
 
-    def renew(self) -> None:
+    def rotate(self) -> None:
         """Replace the connection as at the end of its lifetime, unless it has just been replaced."""
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -64,7 +64,7 @@ class ConnectionPool:
             statuses |= connection.statuses()
         return statuses
 
-    def renew(self, symbols: Sequence[str]) -> None:
+    def rotate(self, symbols: Sequence[str]) -> None:
         """Replace the connections of these symbols.
 
         The connection of a refused symbol is not replaced for that symbol: a new one would not bring its trades either.
@@ -72,7 +72,7 @@ class ConnectionPool:
         wanted = set(symbols) - troubled(self.statuses()).keys()
         for connection in self._connections:
             if not wanted.isdisjoint(connection.symbols):
-                connection.renew()
+                connection.rotate()
 
     def unknown(self, symbol: str, words: str) -> None:
         """Record that the exchange's REST interface does not know a symbol. `words`: the exchange's message."""

@@ -31,7 +31,7 @@ class ReconnectingStream:
         self._context = context
         self._symbols = symbols
         refusals: dict[str, Refusal] = {}
-        self._rotation = Rotation(lambda: _Reconnecting(context, symbols, refusals), context.count_renewal)
+        self._rotation = Rotation(lambda: _Reconnecting(context, symbols, refusals), context.count_rotation)
 
     @property
     def ready(self) -> bool:
@@ -54,9 +54,9 @@ class ReconnectingStream:
         """The symbols, in the exchange's own spelling."""
         return self._symbols
 
-    def renew(self) -> None:
+    def rotate(self) -> None:
         """Replace the connection as at the end of its lifetime, unless it has just been replaced."""
-        self._rotation.renew()
+        self._rotation.rotate()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set.
@@ -80,7 +80,7 @@ class _Reconnecting:
         self._ending = False
         options, exchange = context.options, context.exchange
         lifetime = exchange.lifetime_s if options.lifetime_s is None else options.lifetime_s
-        self._renew_after_s = max(lifetime - options.early_s, lifetime / 2) if lifetime else float("inf")
+        self._rotate_after_s = max(lifetime - options.early_s, lifetime / 2) if lifetime else float("inf")
         self._subscriptions = self._fresh()
         self._log = _log.bind(exchange=exchange.code)
         self.task = asyncio.ensure_future(self._run())
@@ -90,13 +90,13 @@ class _Reconnecting:
         """Whether the exchange will soon close the connection, because of its age or because it said so."""
         if self._opened_s is None:
             return False
-        return self._ending or time.monotonic() - self._opened_s > self._renew_after_s
+        return self._ending or time.monotonic() - self._opened_s > self._rotate_after_s
 
     def expire(self) -> None:
-        """Let the connection count as old. A connection that is too young to judge whether a symbol is quiet stays."""
+        """Let the connection count as old. A connection that is too young to show whether a symbol is quiet stays."""
         if self._opened_s is not None and time.monotonic() - self._opened_s > 2 * self._context.options.quiet_s:
             self._log.warning("connection replaced: it sends no trades of a symbol that trades", symbols=self._symbols)
-            self._renew_after_s = 0.0
+            self._rotate_after_s = 0.0
 
     async def retire(self) -> None:
         """Close the connection. Frames that have arrived are still published.
@@ -145,7 +145,7 @@ class _Reconnecting:
         try:
             async with connection.open(self._end) as frames:
                 started = self._opened_s = time.monotonic()
-                context.report.connections += 1
+                context.counters.connections += 1
                 metrics.CONNECTED.labels(code).inc()
                 async for frame in frames:
                     healthy = True
@@ -154,7 +154,7 @@ class _Reconnecting:
                     self._handle(parsed)
         except _FAILURES as error:
             cause = error.cause if isinstance(error, ConnectionLostError) else type(error).__name__
-            context.report.disconnects[cause] += 1
+            context.counters.disconnects[cause] += 1
             metrics.DISCONNECTS.labels(code, cause).inc()
             self._log.warning("connection lost", cause=cause, error=str(error), url=url)
             if self._opened_s is not None:

@@ -34,9 +34,9 @@ Connection = TypeVar("Connection", bound=Rotating)
 class Rotation(Generic[Connection]):
     """Holds one connection, or two while the new one is not ready yet."""
 
-    def __init__(self, start: Callable[[], Connection], renewed: Callable[[], None]) -> None:
-        """`start` opens a connection. `renewed` is called after a new connection has replaced an old one."""
-        self._start, self._renewed = start, renewed
+    def __init__(self, start: Callable[[], Connection], rotated: Callable[[], None]) -> None:
+        """`start` opens a connection. `rotated` is called after a new connection has replaced an old one."""
+        self._start, self._rotated = start, rotated
         # The connection in use; None before the first.
         self.current: Connection | None = None
 
@@ -45,7 +45,7 @@ class Rotation(Generic[Connection]):
         """Whether the connection is up and everything is subscribed."""
         return self.current is not None and self.current.ready.is_set()
 
-    def renew(self) -> None:
+    def rotate(self) -> None:
         """Replace the connection as at the end of its lifetime, unless it has just been replaced."""
         if self.current is not None:
             self.current.expire()
@@ -72,7 +72,7 @@ class Rotation(Generic[Connection]):
                     old = connections.pop(0)
                     self.current = connections[0]
                     await old.retire()
-                    self._renewed()
+                    self._rotated()
         finally:
             stopping.cancel()
             await asyncio.gather(*(connection.retire() for connection in connections))

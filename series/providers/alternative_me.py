@@ -19,7 +19,7 @@ from producers.options import ProducerOptions
 from producers.timestamps import now_us
 from producers.venue_limits import VenueLimits
 from series.answer import UNREADABLE, Answer, Row
-from series.providers.asking import HttpSession, defect_of, patiently
+from series.providers.asking import HttpSession, defect_of, retry_while_busy
 from series.providers.model import Question
 
 URL = "https://api.alternative.me"
@@ -50,7 +50,7 @@ class AlternativeMe:
         """As `Provider.answers`, in one answer."""
         days = math.ceil((datetime.now(UTC) - question.start).total_seconds() / 86_400) + 1
         url = f"{self._base.rstrip('/')}/fng/?limit={max(days, 1)}&format=json"
-        body = await patiently(self.name, lambda: self._ask(url))
+        body = await retry_while_busy(self.name, lambda: self._ask(url))
         rows, defect = rows_of(body)
         yield Answer(self.name, url, now_us(), body, rows, defect)
 

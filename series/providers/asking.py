@@ -39,7 +39,7 @@ class HttpSession:
             await self._session.close()
 
 
-async def patiently(code: str, ask: Callable[[], Awaitable[Result]]) -> Result:
+async def retry_while_busy(code: str, ask: Callable[[], Awaitable[Result]]) -> Result:
     """Call `ask`, and repeat it while the provider is busy, after the pause that the provider asks for.
 
     Raises:

@@ -24,7 +24,7 @@ from producers.venue_limits import VenueLimits
 from series.answer import Answer, Defect, Row
 from series.errors import SeriesError
 from series.providers import binance_klines
-from series.providers.asking import defect_of, patiently
+from series.providers.asking import defect_of, retry_while_busy
 from series.providers.model import ProviderError, Question
 
 # ccxt's name of a code, if it differs from ours, and the options that make ccxt read the code's markets only.
@@ -72,7 +72,7 @@ class CcxtRest:
             raise SeriesError(f"{self._code} has no {question.series.name} through ccxt: use another --provider")
         since_ms, end_ms = _ms(question.start), _ms(question.end)
         while since_ms < end_ms:
-            answer = await patiently(self._code, partial(self._page, question, since_ms))
+            answer = await retry_while_busy(self._code, partial(self._page, question, since_ms))
             yield answer
             if not answer.rows:
                 return

@@ -22,7 +22,7 @@ from producers.timestamps import event_time_us, now_us
 from producers.venue_limits import VenueLimits
 from series.answer import UNREADABLE, Answer, Row
 from series.errors import SeriesError
-from series.providers.asking import defect_of, patiently
+from series.providers.asking import defect_of, retry_while_busy
 from series.providers.model import ProviderError, Question
 
 DAY = "1d"
@@ -117,7 +117,7 @@ class EquityBars:
         start -= (start - _EPOCH) % length
         while start < question.end:
             end = min(question.end, start + source.most[frame]) if frame in source.most else question.end
-            address, body = await patiently(source.name, partial(self._ask, question, start, end))
+            address, body = await retry_while_busy(source.name, partial(self._ask, question, start, end))
             received_us = now_us()
             page, defect = self._read(body, question)
             yield Answer(source.name, address, received_us, body, page.rows, defect)

@@ -49,7 +49,7 @@ AGREEING = frozenset((Cause.ROUNDING,))
 
 
 @dataclass(frozen=True, slots=True)
-class Trade:
+class EvidenceTrade:
     """A trade of Silver. `is_counted`: candles count it; `is_buy`: the taker bought."""
 
     id: str
@@ -106,7 +106,7 @@ class Evidence:
     """
 
     length: timedelta
-    trades: Sequence[Trade] = ()
+    trades: Sequence[EvidenceTrade] = ()
     gaps: Sequence[Span] = ()
     letters: Sequence[Span] = ()
     until: datetime | None = None

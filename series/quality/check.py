@@ -17,7 +17,7 @@ from schemas.kinds import COUNTED
 from series.declaration import series_named
 from series.quality.causes import Cause
 from series.quality.compare import EQUAL, compare
-from series.quality.verdicts import differing_windows, judge
+from series.quality.verdicts import differing_windows, verdicts_of
 from series.store import SeriesStore
 
 _SQL = Path(__file__).with_name("sql")
@@ -106,7 +106,7 @@ class QualityCheck:
         windows = sorted({int(start.timestamp()) + step * market.seconds for start in starts for step in (-1, 0, 1)})
         trades = {"counted": list(COUNTED), "windows": windows, "seconds": market.seconds}
         until = self._table("until", day)["until"][0].as_py() if starts else None
-        return judge(
+        return verdicts_of(
             compared,
             self._table("trades", span | trades),
             self._table("gaps", span),

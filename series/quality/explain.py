@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Context, Decimal, localcontext
 from itertools import pairwise
 
-from series.quality.causes import EXACT, Cause, Evidence, Explanation, Trade, Window
+from series.quality.causes import EXACT, Cause, Evidence, EvidenceTrade, Explanation, Window
 
 _SHOWN = Context(prec=12)
 # At most so many trades are named in a text.
@@ -29,7 +29,7 @@ class _Market:
 
     def __init__(self, windows: Sequence[Window], evidence: Evidence) -> None:
         self.evidence = evidence
-        self.trades: dict[datetime, list[Trade]] = {window.start: [] for window in windows}
+        self.trades: dict[datetime, list[EvidenceTrade]] = {window.start: [] for window in windows}
         for trade in evidence.trades:
             start = _start_of(trade.time, evidence.length)
             if start in self.trades:
@@ -67,7 +67,7 @@ def _explain(window: Window, market: _Market) -> Explanation:
     return _missing(window, market.evidence)
 
 
-def _same_volume(window: Window, trades: Sequence[Trade], evidence: Evidence) -> Explanation:
+def _same_volume(window: Window, trades: Sequence[EvidenceTrade], evidence: Evidence) -> Explanation:
     """The explanation of a window whose trade count and volume are equal on both sides."""
     side = window.delta("buy_volume")
     if side and set(window.differing) == {"buy_volume"}:
@@ -83,7 +83,7 @@ def _same_volume(window: Window, trades: Sequence[Trade], evidence: Evidence) ->
 
 
 def _doubled(window: Window, market: _Market, slack: Decimal) -> Explanation | None:
-    same: dict[tuple[object, ...], list[Trade]] = {}
+    same: dict[tuple[object, ...], list[EvidenceTrade]] = {}
     for trade in market.trades[window.start]:
         same.setdefault((trade.time, trade.price, trade.quantity, trade.is_buy), []).append(trade)
     again = [(group, trade) for group in same.values() for trade in group[1:]]
@@ -94,7 +94,7 @@ def _doubled(window: Window, market: _Market, slack: Decimal) -> Explanation | N
     return _same_as(alike, " or ") if alike else None
 
 
-def _same_as(again: Sequence[tuple[Sequence[Trade], Trade]], between: str) -> Explanation:
+def _same_as(again: Sequence[tuple[Sequence[EvidenceTrade], EvidenceTrade]], between: str) -> Explanation:
     groups = list({id(group): group for group, _ in again}.values())
     said = between.join(
         f"{_where(group[:1])} is there {len(group)} times, as {_few(_ids(group))}" for group in groups[:_NAMED]
@@ -133,7 +133,7 @@ def _off_book(window: Window, market: _Market, slack: Decimal) -> Explanation | 
 
 
 def _crossing(
-    run: Sequence[Window], trades: Mapping[datetime, Sequence[Trade]], length: timedelta
+    run: Sequence[Window], trades: Mapping[datetime, Sequence[EvidenceTrade]], length: timedelta
 ) -> dict[datetime, Explanation]:
     """The explanations of windows in a row that all differ because a clock is ahead or behind; {} if this is not so.
 
@@ -142,7 +142,7 @@ def _crossing(
     these trades are moved.
     """
     volumes = {one.start: _sum(trade.quantity for trade in trades[one.start] if trade.is_counted) for one in run}
-    crossed: dict[datetime, list[Trade]] = {one.start: [] for one in run}
+    crossed: dict[datetime, list[EvidenceTrade]] = {one.start: [] for one in run}
     furthest, over = timedelta(0), 0
     for one, after in pairwise(run):
         count = one.delta("trade_count")
@@ -184,7 +184,7 @@ def _deltas(window: Window) -> tuple[Decimal | None, ...]:
     return tuple(window.delta(cell) for cell in ("trade_count", "volume", "buy_volume"))
 
 
-def _surplus(window: Window, trades: Sequence[Trade], slack: Decimal) -> Explanation:
+def _surplus(window: Window, trades: Sequence[EvidenceTrade], slack: Decimal) -> Explanation:
     found = [one for one in trades if one.is_counted and _explains(window, [one], 1, slack)]
     if len(found) == 1:
         return Explanation(Cause.SURPLUS_TRADE, f"the venue does not count {_where(found)}", _ids(found))
@@ -217,7 +217,7 @@ def _missing(window: Window, evidence: Evidence) -> Explanation:
     return Explanation(Cause.MISSING_TRADE, said)
 
 
-def _holes(start: datetime, end: datetime, trades: Sequence[Trade]) -> tuple[str, ...]:
+def _holes(start: datetime, end: datetime, trades: Sequence[EvidenceTrade]) -> tuple[str, ...]:
     """The ids that are missing from the trade before the window to the one after it, where ids are numbers."""
     before = [one for one in trades if one.time < start][-1:]
     after = [one for one in trades if one.time >= end][:1]
@@ -228,7 +228,7 @@ def _holes(start: datetime, end: datetime, trades: Sequence[Trade]) -> tuple[str
     return tuple(map(str, sorted({*range(numbers[0], numbers[-1])} - {*numbers})))
 
 
-def _explains(window: Window, trades: Sequence[Trade], sign: int, slack: Decimal) -> bool:
+def _explains(window: Window, trades: Sequence[EvidenceTrade], sign: int, slack: Decimal) -> bool:
     """Whether these trades explain the window: in every sum that the venue publishes, our value minus theirs is `sign`
     times the sum of the trades.
 
@@ -272,7 +272,7 @@ def _unexplained(window: Window) -> Explanation:
     return Explanation(Cause.UNEXPLAINED, f"ours less theirs: {said}")
 
 
-def _where(trades: Sequence[Trade]) -> str:
+def _where(trades: Sequence[EvidenceTrade]) -> str:
     """The trades in words: id, quantity, price and time (UTC)."""
     said = [
         f"trade {one.id} ({_plain(one.quantity)} at {_plain(one.price)}, {one.time:%H:%M:%S.%f})"
@@ -286,7 +286,7 @@ def _plain(amount: Decimal | int) -> str:
     return f"{Decimal(amount).normalize():f}"
 
 
-def _ids(trades: Sequence[Trade]) -> tuple[str, ...]:
+def _ids(trades: Sequence[EvidenceTrade]) -> tuple[str, ...]:
     return tuple(one.id for one in trades)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from series.quality.causes import Cause, Evidence, Explanation, Span, Trade, Window
+from series.quality.causes import Cause, Evidence, EvidenceTrade, Explanation, Span, Window
 from series.quality.compare import CELLS, DIFFERENT, NO_BAR, NO_CANDLE
 from series.quality.explain import explain
 
@@ -35,7 +35,7 @@ def differing_windows(compared: pa.Table) -> list[datetime]:
     return starts
 
 
-def judge(
+def verdicts_of(
     compared: pa.Table,
     trades: pa.Table,
     gaps: pa.Table,
@@ -106,8 +106,8 @@ def _window(row: dict[str, Any]) -> Window:
     )
 
 
-def _trade(row: dict[str, Any]) -> Trade:
-    return Trade(
+def _trade(row: dict[str, Any]) -> EvidenceTrade:
+    return EvidenceTrade(
         row["trade_id"],
         row["timestamp"],
         row["price"],

@@ -14,8 +14,8 @@ import orjson
 
 from serving.market_data.amounts import amount
 from serving.market_data.buyers import UNKNOWN
+from serving.market_data.hot_reader import Row
 from serving.market_data.intervals import Interval
-from serving.market_data.warehouse import Row
 from serving.rest.endpoints import trade_id
 
 

@@ -16,9 +16,9 @@ from serving.live.hub import Hub
 from serving.live.messages import kline_update, mini_ticker_update, trade_update
 from serving.live.streams import Stream
 from serving.market_data.candles import Candles, Market
+from serving.market_data.hot_reader import HotReader, Row
 from serving.market_data.intervals import Interval
 from serving.market_data.tickers import tickers
-from serving.market_data.warehouse import Row, Warehouse
 
 PERIOD_S = 0.1
 _AFTER_AN_ERROR_S = 1.0
@@ -82,8 +82,8 @@ class _Trades:
 class Poller:
     """Follows the markets that have a listener."""
 
-    def __init__(self, warehouse: Warehouse, candles: Candles, hub: Hub) -> None:
-        self._warehouse = warehouse
+    def __init__(self, reader: HotReader, candles: Candles, hub: Hub) -> None:
+        self._reader = reader
         self._candles = candles
         self._hub = hub
         self._markets: dict[Market, _Followed] = {}
@@ -136,7 +136,7 @@ class Poller:
         added = markets - self._markets.keys()
         if not added:
             return
-        rows = await self._warehouse.rows("newest", {"exchanges": sorted({exchange for exchange, _ in added})})
+        rows = await self._reader.rows("newest", {"exchanges": sorted({exchange for exchange, _ in added})})
         newest = {(row["exchange"], row["symbol"]): row["last_time"] for row in rows}
         self._markets |= {market: _Followed(newest.get(market, 0)) for market in added}
 
@@ -163,9 +163,9 @@ class Poller:
         groups: dict[int, list[Market]] = defaultdict(list)
         for market, at in since.items():
             groups[at // _DAY_MS].append(market)
-        answers = await self._warehouse.gather(
+        answers = await self._reader.gather(
             *(
-                self._warehouse.rows(
+                self._reader.rows(
                     name, {"markets": sorted(group), "since": min(since[market] for market in group), **parameters}
                 )
                 for group in groups.values()
@@ -249,7 +249,7 @@ class Poller:
         ]
         if not due:
             return
-        rows = await tickers(self._warehouse, sorted({stream.market[0] for stream in due}))
+        rows = await tickers(self._reader, sorted({stream.market[0] for stream in due}))
         by_market = {(row["exchange"], row["symbol"]): row for row in rows}
         for stream in due:
             self._tickers_at[stream] = now

@@ -6,9 +6,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from serving.market_data.amounts import amount
+from serving.market_data.hot_reader import HotReader, Row
+from serving.market_data.hot_start import HotStart
 from serving.market_data.intervals import Interval
-from serving.market_data.tiers import Tiers
-from serving.market_data.warehouse import Row, Warehouse
 
 # The volume of a candle whose trades Silver does not have all.
 UNKNOWN = "NaN"
@@ -25,9 +25,9 @@ _Candle = tuple[str, str, int, int]
 class Buyers:
     """Reads the trades of a candle once, and again after the candle has changed."""
 
-    def __init__(self, warehouse: Warehouse, tiers: Tiers, most: int = _MOST_REMEMBERED) -> None:
-        self._warehouse = warehouse
-        self._tiers = tiers
+    def __init__(self, reader: HotReader, hot_start: HotStart, most: int = _MOST_REMEMBERED) -> None:
+        self._reader = reader
+        self._hot_start = hot_start
         self._most = most
         self._remembered: OrderedDict[_Candle, tuple[tuple[object, ...], str]] = OrderedDict()
 
@@ -43,8 +43,8 @@ class Buyers:
         if not uncached:
             return
         since, until = uncached[0]["opened"], interval.end(uncached[-1]["opened"])
-        cold_seconds = min(await self._tiers.hot_since(TRADES), until) - since
-        sums = await self._warehouse.rows(
+        cold_seconds = min(await self._hot_start.hot_since(TRADES), until) - since
+        sums = await self._reader.rows(
             "buyers",
             {
                 "markets": sorted({(row["exchange"], row["symbol"]) for row in uncached}),

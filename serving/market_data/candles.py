@@ -9,9 +9,9 @@ from typing import Any
 from config.valid_times import END_US
 from serving.market_data.amounts import amount
 from serving.market_data.buyers import TRADES, Buyers
+from serving.market_data.hot_reader import HotReader, Row
+from serving.market_data.hot_start import HotStart
 from serving.market_data.intervals import Interval
-from serving.market_data.tiers import Tiers
-from serving.market_data.warehouse import Row, Warehouse
 
 # So long after its end a candle stays open without a later trade, as in the candle views (ddl/_candles.sql).
 _GRACE_SECONDS = 60
@@ -32,10 +32,10 @@ class _Wanted:
 class Candles:
     """Reads candles from the hot tables, and from Iceberg for times that have left them."""
 
-    def __init__(self, warehouse: Warehouse) -> None:
-        self._warehouse = warehouse
-        self._tiers = Tiers(warehouse)
-        self._buyers = Buyers(warehouse, self._tiers)
+    def __init__(self, reader: HotReader) -> None:
+        self._reader = reader
+        self._hot_start = HotStart(reader)
+        self._buyers = Buyers(reader, self._hot_start)
 
     async def rows(
         self,
@@ -62,7 +62,7 @@ class Candles:
         """
         since = 0 if start is None else _first_from(interval, start)
         until = END_OF_TIME if end is None else interval.end(interval.start(end // 1000))
-        left = await self._tiers.hot_since(interval.base.view)
+        left = await self._hot_start.hot_since(interval.base.view)
         # The first window that is wholly in the hot tables.
         hot_since = interval.end(interval.start(left - 1)) if left else 0
         wanted = _Wanted(interval, tuple(markets), with_state)
@@ -90,7 +90,7 @@ class Candles:
         self, wanted: _Wanted, limit: int, since: int, until: int, *, is_latest: bool, is_cold: bool = False
     ) -> list[Row]:
         interval = wanted.interval
-        found = await self._warehouse.rows(
+        found = await self._reader.rows(
             "klines",
             {"markets": wanted.markets, "from": since, "until": until, "limit": limit},
             view=f"{interval.base.exact_view}_all" if is_cold else interval.base.exact_view,
@@ -114,7 +114,7 @@ class Candles:
         Raises:
             ApiError: ClickHouse does not answer.
         """
-        is_hot = second >= await self._tiers.hot_since(TRADES)
+        is_hot = second >= await self._hot_start.hot_since(TRADES)
         return TRADES if is_hot else f"{TRADES}_all"
 
 

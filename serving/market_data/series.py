@@ -10,12 +10,12 @@ from serving.errors import invalid_interval
 from serving.market_data.amounts import amount
 from serving.market_data.buyers import UNKNOWN
 from serving.market_data.candles import END_OF_TIME
+from serving.market_data.hot_reader import HotReader, Row
 from serving.market_data.intervals import Interval
-from serving.market_data.warehouse import Row, Warehouse
 
 
 async def venue_klines(
-    warehouse: Warehouse,
+    reader: HotReader,
     exchange: str,
     symbol: str,
     interval: Interval,
@@ -36,7 +36,7 @@ async def venue_klines(
     if interval.code not in series_named("bars").frames:
         raise invalid_interval()
     market = {"exchange": exchange, "symbol": symbol, "frame": interval.code}
-    rows = await _rows(warehouse, "venue_bars", market, limit, start, end)
+    rows = await _rows(reader, "venue_bars", market, limit, start, end)
     return [
         [
             row["opened"],
@@ -53,7 +53,7 @@ async def venue_klines(
 
 
 async def funding_rates(
-    warehouse: Warehouse, exchange: str, symbol: str, limit: int, start: int | None, end: int | None
+    reader: HotReader, exchange: str, symbol: str, limit: int, start: int | None, end: int | None
 ) -> list[dict[str, Any]]:
     """Funding rates as in `/fapi/v1/fundingRate`, by time. `symbol` "": all markets. Other arguments: `venue_klines`.
 
@@ -62,7 +62,7 @@ async def funding_rates(
     Raises:
         ApiError: -1001 or -1007, ClickHouse does not answer.
     """
-    rows = await _rows(warehouse, "funding_rates", {"exchange": exchange, "symbol": symbol}, limit, start, end)
+    rows = await _rows(reader, "funding_rates", {"exchange": exchange, "symbol": symbol}, limit, start, end)
     return [
         {
             "symbol": row["symbol"],
@@ -74,22 +74,22 @@ async def funding_rates(
     ]
 
 
-async def fear_greed(warehouse: Warehouse, limit: int, start: int | None, end: int | None) -> list[Row]:
+async def fear_greed(reader: HotReader, limit: int, start: int | None, end: int | None) -> list[Row]:
     """The Fear & Greed index by day: `time` (ms), `value` (0 to 100), `classification`. Arguments: `venue_klines`.
 
     Raises:
         ApiError: -1001 or -1007, ClickHouse does not answer.
     """
-    return await _rows(warehouse, "fear_greed", {}, limit, start, end)
+    return await _rows(reader, "fear_greed", {}, limit, start, end)
 
 
 async def _rows(
-    warehouse: Warehouse, name: str, market: Mapping[str, object], limit: int, start: int | None, end: int | None
+    reader: HotReader, name: str, market: Mapping[str, object], limit: int, start: int | None, end: int | None
 ) -> list[Row]:
     until = END_OF_TIME * 1000 if end is None else end
     parameters = {**market, "from": start or 0, "until": until, "limit": limit}
     is_latest = start is None
-    rows = await warehouse.rows(name, parameters, direction="DESC" if is_latest else "ASC")
+    rows = await reader.rows(name, parameters, direction="DESC" if is_latest else "ASC")
     return rows[::-1] if is_latest else rows
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from serving.market_data.amounts import amount, average, change, percent
-from serving.market_data.warehouse import Row, Warehouse
+from serving.market_data.hot_reader import HotReader, Row
 
 _HALF_HOUR = 1_800
 _DAY = 86_400
@@ -18,16 +18,16 @@ def day_start(now: float) -> int:
     return int(now - _DAY) // _HALF_HOUR * _HALF_HOUR
 
 
-async def prices(warehouse: Warehouse, exchanges: Sequence[str], symbol: str = "") -> list[Row]:
+async def prices(reader: HotReader, exchanges: Sequence[str], symbol: str = "") -> list[Row]:
     """Rows of exchange, symbol, last_price.
 
     Raises:
         ApiError: ClickHouse does not answer.
     """
-    return await warehouse.rows("prices", {"exchanges": exchanges, "symbol": symbol})
+    return await reader.rows("prices", {"exchanges": exchanges, "symbol": symbol})
 
 
-async def tickers(warehouse: Warehouse, exchanges: Sequence[str], symbol: str = "") -> list[Row]:
+async def tickers(reader: HotReader, exchanges: Sequence[str], symbol: str = "") -> list[Row]:
     """One row for each market with a trade: exchange, symbol and Binance's fields of `/ticker/24hr`.
 
     Fields that need an order book (bid, ask) or that Gold does not keep are left out. A market without a trade in these
@@ -38,9 +38,9 @@ async def tickers(warehouse: Warehouse, exchanges: Sequence[str], symbol: str = 
     """
     now = time.time()
     since = day_start(now)
-    last, hours = await warehouse.gather(
-        prices(warehouse, exchanges, symbol),
-        warehouse.rows("day", {"exchanges": exchanges, "symbol": symbol, "from": since}),
+    last, hours = await reader.gather(
+        prices(reader, exchanges, symbol),
+        reader.rows("day", {"exchanges": exchanges, "symbol": symbol, "from": since}),
     )
     by_market = {(row["exchange"], row["symbol"]): row for row in hours}
     return [_ticker(row, by_market.get((row["exchange"], row["symbol"])), since, now) for row in last]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import IO, Any
 
 from serving.errors import ApiError
-from serving.market_data.warehouse import AccessDeniedError, Row, Warehouse
+from serving.market_data.hot_reader import AccessDeniedError, HotReader, Row
 from serving.replay.options import Window
 
 MOST_MESSAGES = 50_000_000
@@ -51,8 +51,8 @@ class Plan:
 class RawSource:
     """Reads the windows of replays."""
 
-    def __init__(self, warehouse: Warehouse) -> None:
-        self._warehouse = warehouse
+    def __init__(self, reader: HotReader) -> None:
+        self._reader = reader
 
     async def plan(self, window: Window, now_us: int) -> Plan:
         """Count the messages of a window by second, and cut it into pieces. `now_us`: the time now (µs, UTC).
@@ -62,7 +62,7 @@ class RawSource:
         """
         names = await self._names(window)
         try:
-            seconds = await self._warehouse.rows("replay_seconds", _values(window), within=_SECONDS, **names)
+            seconds = await self._reader.rows("replay_seconds", _values(window), within=_SECONDS, **names)
         except AccessDeniedError as error:
             raise ApiError(-1002, "The service's ClickHouse user may not read raw messages.", 403) from error
         messages = sum(row["messages"] for row in seconds)
@@ -72,7 +72,7 @@ class RawSource:
                 f"Data sent for parameter 'options' is not valid: the window has {messages:,} messages, and one "
                 f"replay at most {MOST_MESSAGES:,}. Ask for a shorter one.",
             )
-        gaps = await self._warehouse.rows("replay_gaps", _values(window) | {"limit": _MOST_GAPS + 1})
+        gaps = await self._reader.rows("replay_gaps", _values(window) | {"limit": _MOST_GAPS + 1})
         return Plan(window, names, messages, tuple(pieces(window, seconds)), tuple(_missing(window, gaps, now_us)))
 
     async def blocks(self, plan: Plan) -> AsyncIterator[bytes]:
@@ -103,12 +103,12 @@ class RawSource:
                 "first": piece.first_us,
                 "last": piece.last_us,
             }
-            answer = await self._warehouse.file(name, values, within=_SECONDS, **plan.names)
+            answer = await self._reader.file(name, values, within=_SECONDS, **plan.names)
             with answer:
                 yield answer
 
     async def _names(self, window: Window) -> dict[str, str]:
-        views = await self._warehouse.rows("replay_views", {"pin_database": f"pin_{window.pin}"})
+        views = await self._reader.rows("replay_views", {"pin_database": f"pin_{window.pin}"})
         found = {(row["place"], row["name"]) for row in views}
         if window.pin:
             if ("pin", "raw_trades") not in found:

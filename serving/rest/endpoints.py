@@ -17,9 +17,9 @@ from serving.errors import ApiError, contradictory
 from serving.market_data import tickers
 from serving.market_data.amounts import amount
 from serving.market_data.candles import Candles, kline
+from serving.market_data.hot_reader import HotReader, Row
 from serving.market_data.markets import Markets
 from serving.market_data.series import funding_rates, venue_klines
-from serving.market_data.warehouse import Row, Warehouse
 from serving.parameters import RequestParameters
 from serving.rest.shared import Endpoint, shared
 from serving.rest.venue import Venue
@@ -40,9 +40,9 @@ def json_response(value: Any, status: int = 200) -> Response:
 class RestApi:
     """The endpoints of one exchange."""
 
-    def __init__(self, venue: Venue, warehouse: Warehouse, candles: Candles, markets: Markets) -> None:
+    def __init__(self, venue: Venue, reader: HotReader, candles: Candles, markets: Markets) -> None:
         self._venue = venue
-        self._warehouse = warehouse
+        self._reader = reader
         self._candles = candles
         self._markets = markets
 
@@ -97,7 +97,7 @@ class RestApi:
         if source not in {None, "venue"}:
             raise ApiError(-1130, "Data sent for parameter 'source' is not valid: give venue, or leave it out.")
         if source is not None:
-            bars = await venue_klines(self._warehouse, self._venue.exchange, symbol, interval, limit, start, end)
+            bars = await venue_klines(self._reader, self._venue.exchange, symbol, interval, limit, start, end)
             return json_response(bars)
         rows = await self._candles.rows(interval, [(self._venue.exchange, symbol)], limit, start, end, with_state=False)
         await self._candles.add_buyers(interval, rows)
@@ -110,13 +110,13 @@ class RestApi:
         symbol = parameters.symbol(self._names) if has_symbol else ""
         limit = parameters.limit(_DEFAULT_RATES, _MOST_RATES)
         start, end = parameters.times()
-        rates = await funding_rates(self._warehouse, self._venue.exchange, symbol, limit, start, end)
+        rates = await funding_rates(self._reader, self._venue.exchange, symbol, limit, start, end)
         return json_response(rates)
 
     async def price(self, request: Request) -> Response:
         """`/ticker/price`: of one market, some or all."""
         wanted = _read(request, "symbol", "symbols").symbols(self._names)
-        rows = await tickers.prices(self._warehouse, [self._venue.exchange], _only(wanted))
+        rows = await tickers.prices(self._reader, [self._venue.exchange], _only(wanted))
         now = {"time": _now()} if self._venue.is_futures else {}
         found = [{"symbol": row["symbol"], "price": amount(row["last_price"]), **now} for row in rows]
         return json_response(_chosen(request, wanted, found))
@@ -127,7 +127,7 @@ class RestApi:
         wanted = parameters.symbols(self._names)
         if parameters.optional("type") not in {None, "FULL", "MINI"}:
             raise ApiError(-1130, "Data sent for parameter 'type' is not valid.")
-        rows = await tickers.tickers(self._warehouse, [self._venue.exchange], _only(wanted))
+        rows = await tickers.tickers(self._reader, [self._venue.exchange], _only(wanted))
         found = [{name: value for name, value in row.items() if name != "exchange"} for row in rows]
         return json_response(_chosen(request, wanted, found))
 
@@ -183,7 +183,7 @@ class RestApi:
     async def _trades(
         self, symbol: str, limit: int, start: int, until: int, from_id: int, *, is_latest: bool
     ) -> list[Row]:
-        rows = await self._warehouse.rows(
+        rows = await self._reader.rows(
             "trades",
             {
                 "exchange": self._venue.exchange,

@@ -19,9 +19,9 @@ from serving.errors import ApiError, contradictory, missing
 from serving.market_data import tickers
 from serving.market_data.amounts import decimals
 from serving.market_data.candles import END_OF_TIME, Candles, Market
+from serving.market_data.hot_reader import HotReader
 from serving.market_data.intervals import Interval
 from serving.market_data.markets import Markets
-from serving.market_data.warehouse import Warehouse
 from serving.parameters import RequestParameters
 from serving.rest.endpoints import json_response
 from serving.rest.shared import Endpoint
@@ -39,8 +39,8 @@ _TYPE = "crypto"
 class UdfApi:
     """The endpoints below `/udf/`, of all exchanges."""
 
-    def __init__(self, warehouse: Warehouse, candles: Candles, markets: Markets) -> None:
-        self._warehouse = warehouse
+    def __init__(self, reader: HotReader, candles: Candles, markets: Markets) -> None:
+        self._reader = reader
         self._candles = candles
         self._markets = markets
 
@@ -207,7 +207,7 @@ class UdfApi:
             except ApiError:
                 continue  # `_quote` returns an error for this name alone.
         exchanges = sorted({exchange for exchange, _ in known.values()})
-        rows = await tickers.tickers(self._warehouse, exchanges) if exchanges else []
+        rows = await tickers.tickers(self._reader, exchanges) if exchanges else []
         by_market = {(row["exchange"], row["symbol"]): row for row in rows}
         return json_response({"s": "ok", "d": [self._quote(name, known.get(name), by_market) for name in names]})
 

@@ -31,22 +31,22 @@ class Matched:
     partly_known: dict[int, str]
 
 
-def match(numbers: Words, counts: npt.NDArray[np.int64] | None, known: BitMap64, *, overlap: bool) -> Matched:
+def match(ids: Words, counts: npt.NDArray[np.int64] | None, known: BitMap64, *, overlap: bool) -> Matched:
     """Compare trades with the known matches.
 
-    `numbers`: the trades' ids. `counts`: matches of each trade; None: one each. `known`: ids of known matches.
+    `ids`: the trades' ids. `counts`: matches of each trade; None: one each. `known`: ids of known matches.
     `overlap`: whether trades of the batch may share matches. A trade of more matches then wins over one of fewer, so
     that no match is lost; of equally long trades the first wins. The caller handles single matches that share an id.
     """
-    is_duplicate = np.zeros(len(numbers), bool)
+    is_duplicate = np.zeros(len(ids), bool)
     if known:
-        is_duplicate = np.isin(numbers, np.asarray(known.to_array(), dtype=np.uint64))
+        is_duplicate = np.isin(ids, np.asarray(known.to_array(), dtype=np.uint64))
     if counts is None or not (known or overlap):
         return Matched(is_duplicate, {})
     taken, partly_known = known.copy(), {}
     several = np.flatnonzero(counts > 1)
     for place in several[np.argsort(-counts[several], kind="stable")].tolist():
-        last, count = int(numbers[place]), int(counts[place])
+        last, count = int(ids[place]), int(counts[place])
         matches = _range(last, count)
         known_matches = taken & matches
         is_duplicate[place] = len(known_matches) == count
@@ -56,8 +56,8 @@ def match(numbers: Words, counts: npt.NDArray[np.int64] | None, known: BitMap64,
             taken |= matches
     singles = counts == 1
     if taken:
-        known_singles = np.asarray((taken & BitMap64(numbers)).to_array(), dtype=np.uint64)
-        is_duplicate[singles] = np.isin(numbers[singles], known_singles)
+        known_singles = np.asarray((taken & BitMap64(ids)).to_array(), dtype=np.uint64)
+        is_duplicate[singles] = np.isin(ids[singles], known_singles)
     return Matched(is_duplicate, partly_known)
 
 

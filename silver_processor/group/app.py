@@ -22,7 +22,7 @@ from silver_processor.group.membership import (
 _BUFFERED_MESSAGES = 64
 _FETCH_BYTES = 8 * 2**20
 # How often Faust commits every partition. A producer that bounds unconsumed bytes waits for committed offsets
-# (`producers.kafka.flow_control.Pacer`), so rarer commits would slow it down.
+# (`producers.kafka.flow_control.FlowControl`), so rarer commits would slow it down.
 _COMMIT_SECONDS = 0.25
 _HEARTBEATS_A_SESSION = 6
 # The group's leader learns of new partitions within this time.

@@ -18,7 +18,7 @@ Places = npt.NDArray[np.int64]
 IDENTITY = ("exchange", "symbol", "trade_id")
 # A decimal number without leading zeros. The cast tells whether it is below 2^64.
 _PLAIN = r"^(?:0|[1-9][0-9]{0,19})$"
-_NUMBER = pl.when(pl.col("trade_id").str.contains(_PLAIN)).then(pl.col("trade_id")).cast(pl.UInt64, strict=False)
+_NUMERIC_ID = pl.when(pl.col("trade_id").str.contains(_PLAIN)).then(pl.col("trade_id")).cast(pl.UInt64, strict=False)
 # numpy sorts 16-bit integers by radix, which is faster.
 _RADIX_SORTED = 2**16
 
@@ -27,48 +27,48 @@ _RADIX_SORTED = 2**16
 class MarketTrades:
     """The trades of one market in batch order.
 
-    Trades with a numeric id (below 2^64): `numbers` holds the ids, `counts` the matches of each trade (None: one each),
-    `number_rows` the rows in the batch and `number_times` the trade times (µs UTC). `lowest` and `highest` bound the
+    Trades with a numeric id (below 2^64): `numeric_ids`, `counts` the matches of each trade (None: one each),
+    `numeric_rows` the rows in the batch and `numeric_times` the trade times (µs UTC). `lowest` and `highest` bound the
     ids of all matches, `earliest` and `latest` the times; all four are 0 if there is no numeric id. `is_ascending`:
     whether the matches come in ascending order, so that none occurs twice.
 
-    Trades with any other id: `hashes` of the ids, `text_rows` and `text_times`.
+    Trades with any other id: `id_hashes`, `hashed_rows` and `hashed_times`.
     """
 
     market: Market
-    numbers: Words
+    numeric_ids: Words
     counts: npt.NDArray[np.int64] | None
-    number_rows: Places
-    number_times: Times
+    numeric_rows: Places
+    numeric_times: Times
     lowest: int
     highest: int
     earliest: int
     latest: int
     is_ascending: bool
-    hashes: Hashes
-    text_rows: Places
-    text_times: Times
+    id_hashes: Hashes
+    hashed_rows: Places
+    hashed_times: Times
     _distinct: BitMap64 | None = None
 
     @property
     def distinct(self) -> BitMap64:
         """The ids of all matches of the numeric trades. Callers share this set and must not change it."""
         if self._distinct is None:
-            self._distinct = ids_of(self.numbers, self.counts)
+            self._distinct = ids_of(self.numeric_ids, self.counts)
         return self._distinct
 
     @property
-    def has_repeated_numbers(self) -> bool:
+    def has_repeated_matches(self) -> bool:
         """Whether a match of a numeric trade occurs twice."""
         if self.is_ascending:
             return False
-        return len(self.distinct) < (len(self.numbers) if self.counts is None else int(self.counts.sum()))
+        return len(self.distinct) < (len(self.numeric_ids) if self.counts is None else int(self.counts.sum()))
 
     @property
     def has_repeats(self) -> bool:
         """Whether an id may occur twice: a match occurs twice, or the high half of a hash does."""
-        high = self.hashes[0]
-        return self.has_repeated_numbers or len(np.unique(high)) < len(high)
+        high = self.id_hashes[0]
+        return self.has_repeated_matches or len(np.unique(high)) < len(high)
 
 
 def by_market(table: pa.Table) -> list[MarketTrades]:
@@ -90,11 +90,11 @@ def of_market(market: Market, table: pa.Table) -> MarketTrades:
     return _trades([market], np.arange(table.num_rows), np.array([table.num_rows]), table)[0]
 
 
-def ids_of(numbers: Words, counts: npt.NDArray[np.int64] | None) -> BitMap64:
+def ids_of(numeric_ids: Words, counts: npt.NDArray[np.int64] | None) -> BitMap64:
     """The ids of all matches of trades. `counts`: matches of each trade; None: one each."""
-    ids = BitMap64(numbers)
+    ids = BitMap64(numeric_ids)
     if counts is not None:
-        for last, count in zip(numbers[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True):
+        for last, count in zip(numeric_ids[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True):
             # The last id is in the set already. A range that includes it could end at 2^64, which BitMap64 refuses.
             ids.add_range(last - count + 1, last)
     return ids
@@ -103,49 +103,49 @@ def ids_of(numbers: Words, counts: npt.NDArray[np.int64] | None) -> BitMap64:
 def _trades(markets: Sequence[Market], order: Places, sizes: Places, table: pa.Table) -> list[MarketTrades]:
     """The trades of each market. `order`: the table's rows, market by market; `sizes`: rows of each market."""
     ids = pl.DataFrame(table.select(["trade_id"]))
-    parsed = ids.select(_NUMBER).to_series()
+    parsed = ids.select(_NUMERIC_ID).to_series()
     times = table["timestamp"].cast(pa.int64()).to_numpy()
-    is_number = parsed.is_not_null().to_numpy()[order]
+    is_numeric = parsed.is_not_null().to_numpy()[order]
     market_of = np.repeat(np.arange(len(markets)), sizes)
-    number_rows, text_rows = order[is_number], order[~is_number]
-    of_number, of_text = market_of[is_number], market_of[~is_number]
-    ends, text_ends = (np.bincount(kind, minlength=len(markets)).cumsum() for kind in (of_number, of_text))
-    words = parsed.fill_null(0).to_numpy()[number_rows]
-    counts = table["match_count"].to_numpy()[number_rows].astype(np.int64)
+    numeric_rows, hashed_rows = order[is_numeric], order[~is_numeric]
+    of_numeric, of_hashed = market_of[is_numeric], market_of[~is_numeric]
+    ends, hashed_ends = (np.bincount(kind, minlength=len(markets)).cumsum() for kind in (of_numeric, of_hashed))
+    words = parsed.fill_null(0).to_numpy()[numeric_rows]
+    counts = table["match_count"].to_numpy()[numeric_rows].astype(np.int64)
     firsts = words - (counts - 1).astype(np.uint64)
-    number_times, text_times = times[number_rows], times[text_rows]
-    high, low = hash_ids(ids["trade_id"].gather(text_rows)) if len(text_rows) else NO_HASHES
+    numeric_times, hashed_times = times[numeric_rows], times[hashed_rows]
+    high, low = hash_ids(ids["trade_id"].gather(hashed_rows)) if len(hashed_rows) else NO_HASHES
     falls = np.flatnonzero(firsts[1:] <= words[:-1]) + 1
-    falling = set(of_number[falls[of_number[falls] == of_number[falls - 1]]].tolist())
+    falling = set(of_numeric[falls[of_numeric[falls] == of_numeric[falls - 1]]].tolist())
     extremes = (
         _extremes(np.minimum, firsts, ends),
         _extremes(np.maximum, words, ends),
-        _extremes(np.minimum, number_times, ends),
-        _extremes(np.maximum, number_times, ends),
+        _extremes(np.minimum, numeric_times, ends),
+        _extremes(np.maximum, numeric_times, ends),
         _extremes(np.maximum, counts, ends),
     )
-    grouped, start, text_start = [], 0, 0
-    for place, (market, end, text_end, lowest, highest, earliest, latest, most_matches) in enumerate(
-        zip(markets, ends.tolist(), text_ends.tolist(), *extremes, strict=True)
+    grouped, start, hashed_start = [], 0, 0
+    for place, (market, end, hashed_end, lowest, highest, earliest, latest, most_matches) in enumerate(
+        zip(markets, ends.tolist(), hashed_ends.tolist(), *extremes, strict=True)
     ):
         grouped.append(
             MarketTrades(
                 market,
                 words[start:end],
                 counts[start:end] if most_matches > 1 else None,
-                number_rows[start:end],
-                number_times[start:end],
+                numeric_rows[start:end],
+                numeric_times[start:end],
                 lowest,
                 highest,
                 earliest,
                 latest,
                 place not in falling,
-                (high[text_start:text_end], low[text_start:text_end]),
-                text_rows[text_start:text_end],
-                text_times[text_start:text_end],
+                (high[hashed_start:hashed_end], low[hashed_start:hashed_end]),
+                hashed_rows[hashed_start:hashed_end],
+                hashed_times[hashed_start:hashed_end],
             )
         )
-        start, text_start = end, text_end
+        start, hashed_start = end, hashed_end
     return grouped
 
 

@@ -32,32 +32,32 @@ _SEGMENTS_A_SET = 8
 
 
 class _BitmapSegment:
-    """Numbers that were added one after the other, and the latest trade time among them (µs)."""
+    """Numeric ids that were added one after the other, and the latest trade time among them (µs)."""
 
     def __init__(self) -> None:
-        self.numbers = BitMap64()
+        self.ids = BitMap64()
         self.latest = np.iinfo(np.int64).min
         self.size = 0
         self._counted = 0
 
-    def add(self, numbers: BitMap64, latest: int, limit_bytes: int) -> None:
-        self.numbers |= numbers
+    def add(self, ids: BitMap64, latest: int, limit_bytes: int) -> None:
+        self.ids |= ids
         self.latest = max(self.latest, latest)
-        self.size += len(numbers) * (_CONTAINER_BYTES + 2)
+        self.size += len(ids) * (_CONTAINER_BYTES + 2)
         # The estimate is an upper bound. A recount walks every container, so it waits until the estimate may be far
         # off.
         if self.size >= min(limit_bytes, 2 * self._counted + _RECOUNT_BYTES):
-            self.numbers.run_optimize()
-            statistics = self.numbers.get_statistics()
+            self.ids.run_optimize()
+            statistics = self.ids.get_statistics()
             content = statistics["n_bytes_array_containers"] + statistics["n_bytes_run_containers"]
             content += statistics["n_bytes_bitset_containers"]
             self.size = self._counted = int(content + statistics["n_containers"] * _CONTAINER_BYTES)
 
 
 class IdBitmaps:
-    """The numbers (below 2^64) that were added last, as many as fit into about `limit_bytes`.
+    """The numeric ids (below 2^64) that were added last, as many as fit into about `limit_bytes`.
 
-    `horizon`: the latest trade time (µs) among the forgotten numbers, or None. `highest`: no number in the set is
+    `horizon`: the latest trade time (µs) among the forgotten ids, or None. `highest`: no id in the set is
     higher; -1 if the set is empty.
     """
 
@@ -77,23 +77,23 @@ class IdBitmaps:
         """Upper bound on the bytes taken."""
         return sum(segment.size for segment in self._segments)
 
-    def add(self, numbers: BitMap64, latest: int) -> None:
-        """Add one number or more, and the latest of their trade times (µs)."""
+    def add(self, ids: BitMap64, latest: int) -> None:
+        """Add one id or more, and the latest of their trade times (µs)."""
         if not self._segments or self._segments[-1].size >= _SEAL_SHARE * self._segment_limit:
             self._segments.append(_BitmapSegment())
-        self._segments[-1].add(numbers, latest, self._segment_limit)
-        self._count += len(numbers)
-        self.highest = max(self.highest, numbers.max())
+        self._segments[-1].add(ids, latest, self._segment_limit)
+        self._count += len(ids)
+        self.highest = max(self.highest, ids.max())
         while len(self._segments) > 1 and self.memory_bytes > self._limit:
             forgotten = self._segments.pop(0)
-            self._count -= len(forgotten.numbers)
+            self._count -= len(forgotten.ids)
             self.horizon = forgotten.latest if self.horizon is None else max(self.horizon, forgotten.latest)
 
-    def common(self, numbers: BitMap64) -> BitMap64:
-        """The given numbers that are in the set."""
+    def common(self, ids: BitMap64) -> BitMap64:
+        """The given ids that are in the set."""
         common = BitMap64()
         for segment in self._segments:
-            common |= segment.numbers & numbers
+            common |= segment.ids & ids
         return common
 
 

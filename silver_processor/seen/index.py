@@ -32,15 +32,15 @@ class MarketNotLoadedError(LookupError):
 
 @dataclass(slots=True)
 class _MarketIds:
-    numbers: IdBitmaps
-    texts: IdHashes
+    id_bitmaps: IdBitmaps
+    id_hashes: IdHashes
 
     def __len__(self) -> int:
-        return len(self.numbers) + len(self.texts)
+        return len(self.id_bitmaps) + len(self.id_hashes)
 
     @property
     def memory_bytes(self) -> int:
-        return self.numbers.memory_bytes + self.texts.memory_bytes
+        return self.id_bitmaps.memory_bytes + self.id_hashes.memory_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,9 @@ class SeenTrades:
     """The trades that Silver holds, by market. A market is loaded when a batch has it for the first time.
 
     Numeric ids are kept in bitmaps, with all match ids of a summed trade; other ids as hashes. Memory has three bounds:
-    `numbers_bytes_per_market` for a market's numeric ids, `texts_per_market` for the number of its other ids (16 bytes
-    each), `max_bytes` for all markets. Above `max_bytes` the least recently used markets are forgotten, and loaded
-    again when a batch has them.
+    `id_bitmap_bytes_per_market` for a market's numeric ids, `id_hashes_per_market` for the number of its other ids (16
+    bytes each), `max_bytes` for all markets. Above `max_bytes` the least recently used markets are forgotten, and
+    loaded again when a batch has them.
 
     A row that is no newer than the trades that its market has forgotten is looked up in Silver through `overlapping`.
     This relies on exchanges that send a trade again with the same time.
@@ -79,13 +79,13 @@ class SeenTrades:
         self,
         overlapping: Overlapping,
         max_bytes: int = 512 * 2**20,
-        texts_per_market: int = 1_000_000,
-        numbers_bytes_per_market: int = 32 * 2**20,
+        id_hashes_per_market: int = 1_000_000,
+        id_bitmap_bytes_per_market: int = 32 * 2**20,
     ) -> None:
         self._overlapping = overlapping
         self._max_bytes = max_bytes
-        self._texts_per_market = texts_per_market
-        self._numbers_bytes_per_market = numbers_bytes_per_market
+        self._id_hashes_per_market = id_hashes_per_market
+        self._id_bitmap_bytes_per_market = id_bitmap_bytes_per_market
         self._markets: OrderedDict[Market, _MarketIds] = OrderedDict()
         self._sizes: dict[Market, tuple[int, int]] = {}
 
@@ -118,8 +118,8 @@ class SeenTrades:
         self.forget(markets)
         loaded = {
             market: _MarketIds(
-                IdBitmaps(self._numbers_bytes_per_market, horizon),
-                IdHashes(self._texts_per_market, horizon),
+                IdBitmaps(self._id_bitmap_bytes_per_market, horizon),
+                IdHashes(self._id_hashes_per_market, horizon),
             )
             for market in markets
         }
@@ -207,26 +207,26 @@ class SeenTrades:
     ) -> None:
         """Set `is_duplicate` and `partly_known` (by row) for rows of the market with matches that Silver holds."""
         ids = self._ids(part.market)
-        is_held = ids.texts.holds(part.hashes)
-        is_duplicate[part.text_rows] = is_held
-        unsure_texts = part.text_rows[_older(part.text_times, ids.texts.horizon) & ~is_held]
-        if not len(unsure_texts) and _are_new(part, ids.numbers):
+        is_held = ids.id_hashes.holds(part.id_hashes)
+        is_duplicate[part.hashed_rows] = is_held
+        unsure_hashed = part.hashed_rows[_older(part.hashed_times, ids.id_hashes.horizon) & ~is_held]
+        if not len(unsure_hashed) and _are_new(part, ids.id_bitmaps):
             return
-        known = ids.numbers.common(part.distinct)
-        old = _older(part.number_times - SAME_TIME_US, ids.numbers.horizon)
-        unsure = np.sort(np.concatenate([unsure_texts, part.number_rows[old & ~_known_singles(part, known)]]))
+        known = ids.id_bitmaps.common(part.distinct)
+        old = _older(part.numeric_times - SAME_TIME_US, ids.id_bitmaps.horizon)
+        unsure = np.sort(np.concatenate([unsure_hashed, part.numeric_rows[old & ~_known_singles(part, known)]]))
         if len(unsure):
             columns = valid.select([*IDENTITY, "timestamp", "match_count"])
             held = of_market(part.market, self._overlapping(columns.take(pa.array(unsure)), excluded_token))
             known |= held.distinct & part.distinct
-            texts = IdHashes(len(held.text_rows))
-            texts.add(held.hashes, held.text_times)
-            is_duplicate[part.text_rows] |= texts.holds(part.hashes)
-        overlap = part.has_repeated_numbers
+            id_hashes = IdHashes(len(held.hashed_rows))
+            id_hashes.add(held.id_hashes, held.hashed_times)
+            is_duplicate[part.hashed_rows] |= id_hashes.holds(part.id_hashes)
+        overlap = part.has_repeated_matches
         order = _canonical_order(valid, part) if part.counts is not None and overlap else slice(None)
         counts = None if part.counts is None else part.counts[order]
-        matched = match(part.numbers[order], counts, known, overlap=overlap)
-        places = part.number_rows[order]
+        matched = match(part.numeric_ids[order], counts, known, overlap=overlap)
+        places = part.numeric_rows[order]
         is_duplicate[places] = matched.is_duplicate
         partly_known |= {int(places[place]): text for place, text in matched.partly_known.items()}
 
@@ -237,10 +237,10 @@ def _are_new(part: MarketTrades, held: IdBitmaps) -> bool:
     They are new if they are newer than all forgotten trades, their ids are higher than all held ones, and no summed
     trade shares a match with another trade.
     """
-    if not len(part.numbers):
+    if not len(part.numeric_ids):
         return True
     is_newer = held.horizon is None or part.earliest - SAME_TIME_US > held.horizon
-    return is_newer and part.lowest > held.highest and (part.counts is None or not part.has_repeated_numbers)
+    return is_newer and part.lowest > held.highest and (part.counts is None or not part.has_repeated_matches)
 
 
 def _older(times: npt.NDArray[np.int64], horizon: int | None) -> npt.NDArray[np.bool_]:
@@ -249,20 +249,20 @@ def _older(times: npt.NDArray[np.int64], horizon: int | None) -> npt.NDArray[np.
 
 def _known_singles(part: MarketTrades, known: BitMap64) -> npt.NDArray[np.bool_]:
     """Whether each trade is a single match that is known. A summed trade has to be looked up as a whole."""
-    is_known = np.isin(part.numbers, np.asarray(known.to_array(), dtype=np.uint64))
+    is_known = np.isin(part.numeric_ids, np.asarray(known.to_array(), dtype=np.uint64))
     return is_known if part.counts is None else is_known & (part.counts == 1)
 
 
 def _canonical_order(valid: pa.Table, part: MarketTrades) -> Places:
     """The places of the market's numeric trades, sorted by `_ORDER`."""
-    rows = pl.DataFrame(valid.select(_ORDER).take(pa.array(part.number_rows))).with_row_index("place")
+    rows = pl.DataFrame(valid.select(_ORDER).take(pa.array(part.numeric_rows))).with_row_index("place")
     return rows.sort([*_ORDER, "place"])["place"].to_numpy()
 
 
 def _learn(ids: _MarketIds, part: MarketTrades) -> None:
-    if len(part.numbers):
-        ids.numbers.add(part.distinct, part.latest)
-    ids.texts.add(part.hashes, part.text_times)
+    if len(part.numeric_ids):
+        ids.id_bitmaps.add(part.distinct, part.latest)
+    ids.id_hashes.add(part.id_hashes, part.hashed_times)
 
 
 def _repeated(valid: pa.Table, among: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""The tables that a result is judged by."""
+"""The tables that a result is compared with."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def line(rows: Any, first: str) -> list[str]:
     return next(list(row) for row in rows if row[0].startswith(first))
 
 
-def test_goals_are_judged_by_what_each_figure_should_be() -> None:
+def test_goals_are_compared_by_what_each_figure_should_be() -> None:
     rows = goals_grid(RESULT).rows
     reached = {
         "trade → candle at 1,000/s, p50": ["100", "must"],

@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from cli.chart.candles import Candle, Series, plain
+from cli.chart.candles import Candle, CandleSeries, plain
 from cli.chart.command import _writer
 from cli.chart.picture import PictureError, write_drawing, write_page
 from cli.chart.terminal import draw, room
@@ -36,8 +36,8 @@ def some(draw_: st.DrawFn) -> list[Candle]:
     return found
 
 
-def series(candles: list[Candle], symbol: str = "BTCUSDT") -> Series:
-    return Series("binance", symbol, "1m", candles)
+def series(candles: list[Candle], symbol: str = "BTCUSDT") -> CandleSeries:
+    return CandleSeries("binance", symbol, "1m", candles)
 
 
 @example([Candle(START, 1.0, 999999.0, 0.00000012, 2.0, 1.0, 1)] * 16, 30, 20)

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.coverage.series import SeriesDay, SeriesEvidence, judge_series
-from cli.coverage.trades import KnownGap, StoredDay, TradesEvidence, judge_trades
+from cli.coverage.series import SeriesDay, SeriesEvidence, series_verdicts
+from cli.coverage.trades import KnownGap, StoredDay, TradesEvidence, trades_verdicts
 from cli.coverage.verdicts import MEANINGS, joined
 from config.registry import Entry
 from producers.backfill.done import Filled
@@ -215,14 +215,14 @@ CASES = {
 
 @pytest.mark.parametrize(("evidence", "status", "why"), CASES.values(), ids=[*CASES])
 def test_each_day_has_its_verdict(evidence: TradesEvidence, status: str, why: str) -> None:
-    (one,) = judge_trades(evidence, [DAY], TODAY)
+    (one,) = trades_verdicts(evidence, [DAY], TODAY)
     assert (one.status, one.why) == (status, why), one.detail
     assert why in MEANINGS
 
 
 def test_days_of_a_delisted_market_after_its_end_are_not_missing() -> None:
     later = [DAY + timedelta(days=number) for number in range(1, 4)]
-    found = judge_trades(of({BEFORE: ids(1, 5)}, entry=GONE), later, TODAY)
+    found = trades_verdicts(of({BEFORE: ids(1, 5)}, entry=GONE), later, TODAY)
     assert {(one.status, one.why) for one in found} == {("not_expected", "delisted")}
 
 
@@ -235,13 +235,13 @@ def test_days_of_a_delisted_market_after_its_end_are_not_missing() -> None:
     ],
 )
 def test_today_is_never_complete(evidence: TradesEvidence, expected: tuple[str, str]) -> None:
-    (one,) = judge_trades(evidence, [DAY], DAY)
+    (one,) = trades_verdicts(evidence, [DAY], DAY)
     assert (one.status, one.why) == expected
 
 
 def test_sources_are_who_brought_the_trades() -> None:
     def sources(evidence: TradesEvidence) -> tuple[str, ...]:
-        return judge_trades(evidence, [DAY], TODAY)[0].sources
+        return trades_verdicts(evidence, [DAY], TODAY)[0].sources
 
     assert sources(of({DAY: ids(1, 5, live=5)})) == ("live",)
     assert sources(of({DAY: ids(1, 5, live=2)}, filled=[file(1, 5), window(DAY, AFTER)])) == ("live", "dump", "rest")
@@ -276,7 +276,7 @@ def test_complete_is_never_said_of_a_day_that_lacks_a_trade(
                 )
             )
         first += count
-    found = {one.day: one for one in judge_trades(of(stored, filled=dumps), days, TODAY)}
+    found = {one.day: one for one in trades_verdicts(of(stored, filled=dumps), days, TODAY)}
     for day in days:
         assert truth[day] or found[day].status != "complete", (day, found[day])
     if all(truth.values()):
@@ -287,7 +287,7 @@ def test_complete_is_never_said_of_a_day_that_lacks_a_trade(
         assert one.why in MEANINGS
 
 
-def test_a_series_is_judged_by_its_periods() -> None:
+def test_a_series_is_counted_by_its_periods() -> None:
     days = {
         DAY: SeriesDay(1440, 1440, 3, ("binance",)),
         AFTER: SeriesDay(1439, 1440, 0, ("binance",)),
@@ -295,7 +295,7 @@ def test_a_series_is_judged_by_its_periods() -> None:
         AFTER + timedelta(days=3): SeriesDay(7, 1440, 0, ("ccxt",)),
     }
     asked = [BEFORE, *(DAY + timedelta(days=number) for number in range(5))]
-    found = judge_series(SeriesEvidence("bars", "binance", "BTCUSDT", "1m", days, BTC), asked, asked[-1])
+    found = series_verdicts(SeriesEvidence("bars", "binance", "BTCUSDT", "1m", days, BTC), asked, asked[-1])
     assert [(one.status, one.why, one.detail, one.rows) for one in found] == [
         ("missing", "before_first", f"the oldest stored is of {DAY}", 0),
         ("complete", "all_periods", "", 1440),
@@ -310,7 +310,7 @@ def test_a_series_is_judged_by_its_periods() -> None:
         AFTER + timedelta(days=1): SeriesDay(4, 3, 0, ("ccxt",)),
     }
     asked = [DAY, *(AFTER + timedelta(days=number) for number in range(3))]
-    found = judge_series(SeriesEvidence("funding_rates", "binance_usdm", "BTCUSDT", "", moments), asked, TODAY)
+    found = series_verdicts(SeriesEvidence("funding_rates", "binance_usdm", "BTCUSDT", "", moments), asked, TODAY)
     assert [(one.status, one.why, one.detail) for one in found] == [
         ("unknown", "interval_unknown", ""),
         ("partial", "periods_missing", "2 of 3"),
@@ -320,11 +320,11 @@ def test_a_series_is_judged_by_its_periods() -> None:
 
 
 def test_a_day_without_bars_may_be_one_on_which_the_market_was_closed() -> None:
-    """A daily bar is all that a day has. One that is not over, or has rejected rows, is judged as elsewhere."""
+    """A daily bar is all that a day has. One that is not over, or has rejected rows, counts as elsewhere."""
     minutes = {DAY: SeriesDay(390, 0, 0, ("polygon",)), AFTER: SeriesDay(0, 0, 2, ("polygon",))}
     asked = [BEFORE, DAY, AFTER, TODAY]
     sessions = SeriesEvidence("bars", "polygon", "AAPL", "1m", minutes, in_sessions=True)
-    assert [(one.status, one.why) for one in judge_series(sessions, asked, TODAY)] == [
+    assert [(one.status, one.why) for one in series_verdicts(sessions, asked, TODAY)] == [
         ("unknown", "session_unknown"),
         ("unknown", "count_unknown"),
         ("missing", "dead_letters"),
@@ -332,7 +332,7 @@ def test_a_day_without_bars_may_be_one_on_which_the_market_was_closed() -> None:
     ]
     days = {DAY: SeriesDay(1, 1, 0, ("polygon",)), TODAY: SeriesDay(1, 0, 0, ("polygon",))}
     daily = SeriesEvidence("bars", "polygon", "AAPL", "1d", days, in_sessions=True)
-    assert [(one.status, one.why) for one in judge_series(daily, [DAY, TODAY], TODAY)] == [
+    assert [(one.status, one.why) for one in series_verdicts(daily, [DAY, TODAY], TODAY)] == [
         ("complete", "all_periods"),
         ("partial", "day_open"),
     ]
@@ -343,7 +343,7 @@ def test_runs_hold_every_day_once_in_order(shape: list[tuple[bool, int]]) -> Non
     day, days = DAY, []
     for is_next, kind in shape:
         day += timedelta(days=1 if is_next else 3)
-        (one,) = judge_trades(of({}), [day], TODAY)
+        (one,) = trades_verdicts(of({}), [day], TODAY)
         days.append(replace(one, why=["no_run", "failed", "after_last"][kind], rows=kind, detail=str(day)))
     runs = joined(days)
     spread = [(run.first.why, run.first.day + timedelta(days=number)) for run in runs for number in range(run.days)]

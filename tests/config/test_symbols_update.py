@@ -299,7 +299,7 @@ DESCRIPTION = {
 
 
 @pytest.mark.parametrize("field", DESCRIPTION)
-def test_a_description_changes_no_judgement(field: str) -> None:
+def test_a_description_changes_no_rule(field: str) -> None:
     plain = SymbolRegistry.of({"version": 1, "exchanges": {"binance": {"AC": entry("A/C")}}})
     described = SymbolRegistry.of(
         {"version": 1, "exchanges": {"binance": {"AC": entry("A/C", **{field: DESCRIPTION[field]})}}}

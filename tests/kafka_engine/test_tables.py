@@ -122,7 +122,7 @@ def test_nothing_is_lost_when_the_node_is_killed_while_rows_flow(brokers: str, t
 def test_offsets_are_not_committed_before_the_sink_is_delivered(brokers: str, tmp_path: Path) -> None:
     chain = Chain()
     reader = f"reader-{uuid4().hex}"
-    with Node(tmp_path, brokers=brokers, pace_group=reader, max_unconsumed_bytes=1) as node:
+    with Node(tmp_path, brokers=brokers, flow_control_group=reader, max_unconsumed_bytes=1) as node:
         chain.create(node)
         chain.publish(brokers, 0, 1)
         wait_until(lambda: committed(brokers, chain.group, chain.raw) == {0: 1})

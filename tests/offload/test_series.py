@@ -35,7 +35,7 @@ from tests.offload.command_line import as_environment, run_command
 from tests.offload.conftest import new_settings
 from tests.offload.hot_tables import ARRIVAL, HotTables
 from tests.series.answers import answers_of, good_row, insert_all
-from tests.series.oracle import judge
+from tests.series.oracle import validate
 
 HOURS = (ARRIVAL + timedelta(minutes=3), ARRIVAL + timedelta(hours=1, minutes=59))
 COLD = [cold for cold in TABLES if cold.layer == "series"]
@@ -75,7 +75,7 @@ def truth(series: Series, sent: list[Answer]) -> list[dict[str, Any]]:
         }
         for answer in sent
         for place, row in enumerate(answer.rows, start=1)
-        if isinstance(typed := judge(series, row, answer.received_us), dict)
+        if isinstance(typed := validate(series, row, answer.received_us), dict)
     ]
 
 
@@ -117,8 +117,8 @@ def rejected(series: Series, answer: Answer) -> dict[int, tuple[str, str, str, o
     for place, row in enumerate(answer.rows, start=1):
         if UNREADABLE in row:
             found[place] = ("row_unreadable", "row", "", row[UNREADABLE].encode())
-        elif isinstance(judged := judge(series, row, answer.received_us), tuple):
-            found[place] = (*judged, row[judged[1]], {**row, UNREADABLE: ""})
+        elif isinstance(broken := validate(series, row, answer.received_us), tuple):
+            found[place] = (*broken, row[broken[1]], {**row, UNREADABLE: ""})
     return found
 
 

@@ -42,7 +42,7 @@ async def peer(answer: Answer) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-def guard() -> VenueLimits:
+def venue_limits() -> VenueLimits:
     return VenueLimits("test", Rate(100, 1.0), Rate(100, 1.0), failures=1_000, open_s=1.0)
 
 
@@ -61,7 +61,7 @@ async def _rest(address: str) -> str:
     """What RestClient makes of the answer."""
     known = exchange("binance")
     assert known.rest is not None
-    async with RestClient(known, known.rest, guard(), f"http://{address}") as client:
+    async with RestClient(known, known.rest, venue_limits(), f"http://{address}") as client:
         try:
             await client.newest("BTCUSDT")
         except FAILURES as error:
@@ -74,10 +74,10 @@ async def _unified_rest(address: str) -> str:
     from producers.ccxt.rest_trades import RestTrades
     from producers.ccxt.venue import make
 
-    venue = make("bitstamp", guard(), 5.0, f"ws://{address}", f"http://{address}")
+    venue = make("bitstamp", venue_limits(), 5.0, f"ws://{address}", f"http://{address}")
     try:
         venue.set_markets([{"id": "btcusd", "symbol": "BTC/USD", "base": "BTC", "quote": "USD", "spot": True}])
-        await RestTrades("bitstamp", venue, guard()).poll("BTC/USD")
+        await RestTrades("bitstamp", venue, venue_limits()).poll("BTC/USD")
     except RestError as error:
         return f"{type(error).__name__}: {error}"[:300]
     finally:

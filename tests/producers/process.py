@@ -34,12 +34,13 @@ async def main():
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     options = ProducerOptions(back_off_s=0.05, healthy_after_s=0.0, close_s=0.2, idle_s=1.0, heal_after_s=0.05,
                     audit_s=0.3, breaker_open_s=0.3, requests=Rate(100, 1.0), lifetime_s=10.0, early_s=1.0, quiet_s=0.5)
-    report = await run(code, symbols.split(","), Settings(kafka_bootstrap_servers=broker), endpoint=url,
+    counters = await run(code, symbols.split(","), Settings(kafka_bootstrap_servers=broker), endpoint=url,
                        rest_endpoint=rest, options=options, stop=stop,
                        markets=read_markets(Path(markets[0])) if markets else None)
-    gaps = report.gaps
+    gaps = counters.gaps
     print(json.dumps({"found": gaps.found, "healed": gaps.healed, "open": gaps.open, "unfillable": gaps.unfillable,
-                      "published": report.published, "renewals": report.renewals, "disconnects": report.disconnects}))
+                      "published": counters.published, "rotations": counters.rotations,
+                      "disconnects": counters.disconnects}))
 
 configure("INFO", "producer")
 asyncio.run(main())
@@ -49,7 +50,7 @@ asyncio.run(main())
 def start(
     code: str, symbols: list[str], settings: Settings, port: int, markets: Path | None = None
 ) -> subprocess.Popen[bytes]:
-    """A producer of the simulator at that port, everything that waits in life being quicker. SIGTERM: its report.
+    """A producer of the simulator at that port, everything that waits in life being quicker. SIGTERM: its counters.
 
     `markets`: the exchange is read by ccxt, these being its markets.
     """

@@ -159,7 +159,7 @@ def mortal_broker() -> Iterator[tuple[str, subprocess.Popen[str]]]:
         process.kill()
 
 
-@pytest.mark.parametrize("bound", [0, 100_000], ids=["buffered", "paced"])
+@pytest.mark.parametrize("bound", [0, 100_000], ids=["unbounded", "bounded"])
 def test_a_replay_whose_broker_goes_away_ends_and_says_what_arrived(
     mortal_broker: tuple[str, subprocess.Popen[str]],
     bound: int,
@@ -167,7 +167,7 @@ def test_a_replay_whose_broker_goes_away_ends_and_says_what_arrived(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Paced, nothing is sent that could time out: the consumers' offsets are waited for, which nobody answers."""
+    """Bounded, nothing is sent that could time out: the consumers' offsets are waited for, which nobody answers."""
     address, process = mortal_broker
     monkeypatch.setenv("MEDALLION_KAFKA_BOOTSTRAP_SERVERS", address)
     monkeypatch.setenv("MEDALLION_PUBLISH_MAX_UNCONSUMED_BYTES", str(bound))

@@ -75,7 +75,7 @@ def test_build_writes_what_it_said_and_then_has_nothing_to_say(tmp_path: Path) -
     assert changes["BTCUSDT"]["fields"] == {"tick": ["0.01", "0.1"]}
     assert changes["OLDUSDT"]["what"] == "delisted"
     after = SymbolRegistry.load(file)
-    assert after.rules_version == before.rules_version, "a delisted market is judged as before"
+    assert after.rules_version == before.rules_version, "a delisted market is validated as before"
     listed = invoke("list", "--file", file, "--status", "delisted", "--json")
     assert [row["exchange_symbol"] for row in json.loads(listed.stdout)] == ["OLDUSDT"]
     checked = json.loads(invoke("check", "--file", file, "--json").stdout)

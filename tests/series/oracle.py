@@ -16,7 +16,7 @@ _GRACE_US = 60_000_000
 Value = str | int | Decimal | datetime | None
 
 
-def judge(series: Series, row: Mapping[str, str], received_us: int) -> tuple[str, str] | dict[str, Value]:
+def validate(series: Series, row: Mapping[str, str], received_us: int) -> tuple[str, str] | dict[str, Value]:
     """The reason and the field of the first rule that the row breaks, or its typed values."""
     values: dict[str, Value] = {}
     for column in series.columns:

@@ -26,7 +26,7 @@ from series.store import SeriesStore
 from tests.offload.command_line import as_environment
 from tests.offload.hot_tables import HotTables
 from tests.series.answers import FIRST_MS, declare_fourth
-from tests.series.oracle import judge
+from tests.series.oracle import validate
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW_US = 1_764_000_000_000_000
@@ -106,19 +106,19 @@ def check_every_row(series: Series, store: SeriesStore, hot: HotTables, rows: li
     found: dict[int, Any] = {place: dict(zip(columns, values, strict=True)) for place, *values in typed.result_rows}
     assert not found.keys() & {place for place, _, _ in letters.result_rows}
     found |= {place: (reason, field) for place, reason, field in letters.result_rows}
-    assert found == {place: judge(series, row, sent.received_us) for place, row in enumerate(rows, start=1)}
+    assert found == {place: validate(series, row, sent.received_us) for place, row in enumerate(rows, start=1)}
 
 
 @pytest.mark.parametrize("name", DECLARED)
-def test_every_row_is_judged_by_the_declared_rules(name: str, store: SeriesStore, hot: HotTables) -> None:
+def test_every_row_is_validated_by_the_declared_rules(name: str, store: SeriesStore, hot: HotTables) -> None:
     series = series_named(name)
 
     @hypothesis.settings(max_examples=hypothesis.settings().max_examples // 6, phases=GENERATE)
     @hypothesis.given(rows_of(series))
-    def judged(rows: list[dict[str, str]]) -> None:
+    def validated(rows: list[dict[str, str]]) -> None:
         check_every_row(series, store, hot, rows)
 
-    judged()
+    validated()
 
 
 @pytest.fixture
@@ -153,10 +153,10 @@ def test_a_fourth_series_is_one_file(fourth: Series, settings: Settings, monkeyp
 
     @hypothesis.settings(max_examples=hypothesis.settings().max_examples // 12, phases=GENERATE)
     @hypothesis.given(rows_of(fourth))
-    def judged(rows: list[dict[str, str]]) -> None:
+    def validated(rows: list[dict[str, str]]) -> None:
         check_every_row(fourth, store, there, rows)
 
-    judged()
+    validated()
     as_environment(there.settings, monkeypatch)
     monkeypatch.setenv("MEDALLION_CLICKHOUSE_DATABASE", there.settings.clickhouse_database)
     noted_at = datetime.fromtimestamp(FIRST_MS / 1_000, UTC).isoformat()

@@ -14,9 +14,9 @@ import pytest
 from config.settings import Settings
 from serving.market_data import buyers
 from serving.market_data.candles import Candles
+from serving.market_data.hot_reader import HotReader
+from serving.market_data.hot_start import HotStart
 from serving.market_data.intervals import INTERVALS, Interval
-from serving.market_data.tiers import Tiers
-from serving.market_data.warehouse import Warehouse
 from tests.offload.hot_tables import HotTables, silver_rows
 
 FIRST = datetime(2026, 3, 1, 10, 0, tzinfo=UTC)
@@ -45,7 +45,7 @@ def bought(of: pl.DataFrame, length: timedelta) -> dict[int, Decimal]:
     return windows
 
 
-class Counting(Warehouse):
+class Counting(HotReader):
     """Remembers the parameters of each question about trades."""
 
     def __init__(self, settings: Settings) -> None:
@@ -73,22 +73,20 @@ def test_only_candles_that_changed_are_summed_again(settings: Settings, hot: Hot
 
     async def run() -> None:
         nonlocal all_of_them
-        warehouse = Counting(settings)
-        candles = Candles(warehouse)
+        reader = Counting(settings)
+        candles = Candles(reader)
         try:
             assert await told(candles, interval) == bought(all_of_them, length)
             assert await told(candles, interval) == bought(all_of_them, length)
-            assert len(warehouse.asked) == 1
+            assert len(reader.asked) == 1
             late = trades((100, 5, "BUY", "3"), arrived=FIRST + timedelta(hours=1))
             hot.insert("silver_trades", silver_rows(late))
             all_of_them = pl.concat([all_of_them, late])
             assert await told(candles, interval) == bought(all_of_them, length)
             changed = int((FIRST + timedelta(minutes=5)).timestamp()) // interval.seconds * interval.seconds
-            assert [(one["from"], one["until"]) for one in warehouse.asked[1:]] == [
-                (changed, changed + interval.seconds)
-            ]
+            assert [(one["from"], one["until"]) for one in reader.asked[1:]] == [(changed, changed + interval.seconds)]
         finally:
-            await warehouse.close()
+            await reader.close()
 
     asyncio.run(run())
 
@@ -101,8 +99,8 @@ def test_another_side_of_the_same_trade_is_another_candle(settings: Settings, ho
     hot.insert("silver_trades", silver_rows(before))
 
     async def run() -> None:
-        warehouse = Counting(settings)
-        candles = Candles(warehouse)
+        reader = Counting(settings)
+        candles = Candles(reader)
         try:
             assert await told(candles, interval) == bought(before, timedelta(minutes=1))
             for table in ("silver_trades", "gold_ohlcv_state"):
@@ -110,7 +108,7 @@ def test_another_side_of_the_same_trade_is_another_candle(settings: Settings, ho
             hot.insert("silver_trades", silver_rows(after))
             assert await told(candles, interval) == bought(after, timedelta(minutes=1))
         finally:
-            await warehouse.close()
+            await reader.close()
 
     asyncio.run(run())
 
@@ -120,19 +118,19 @@ def test_no_more_candles_are_remembered_than_allowed(settings: Settings, hot: Ho
     hot.insert("silver_trades", silver_rows(trades(*((number, number, "BUY", "1") for number in range(1, 6)))))
 
     async def run() -> None:
-        warehouse = Counting(settings)
-        candles, few = Candles(warehouse), buyers.Buyers(warehouse, Tiers(warehouse), most=2)
+        reader = Counting(settings)
+        candles, few = Candles(reader), buyers.Buyers(reader, HotStart(reader), most=2)
         try:
             rows = await candles.rows(interval, [MARKET], 1000, with_state=False)
             for _ in range(2):
                 await few.add(interval, [dict(row) for row in rows])
             # The oldest three are forgotten: they are read again.
             opened = [row["opened"] for row in rows]
-            assert [(one["from"], one["until"]) for one in warehouse.asked] == [
+            assert [(one["from"], one["until"]) for one in reader.asked] == [
                 (opened[0], opened[-1] + 60),
                 (opened[0], opened[2] + 60),
             ]
         finally:
-            await warehouse.close()
+            await reader.close()
 
     asyncio.run(run())

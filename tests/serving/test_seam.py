@@ -15,7 +15,7 @@ from config.settings import Settings
 from offload.clickhouse.tiers import Tiers
 from offload.retention.gate import close_gate
 from offload.run import run
-from serving.market_data.tiers import period_end
+from serving.market_data.hot_start import period_end
 from tests.offload.hot_tables import HotTables, read_tape, silver_rows
 from tests.serving.running import running
 

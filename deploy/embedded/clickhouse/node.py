@@ -35,7 +35,7 @@ class Options:
         landing_database: the current database of a client that names none; "" for `default`.
         kafka_brokers: `host:port,…`; "" for a node without Kafka tables.
         kafka_security: librdkafka's properties for authentication and TLS.
-        kafka_pace_group: the consumer group that sinks wait for; "" for none.
+        kafka_flow_control_group: the consumer group that sinks wait for; "" for none.
         kafka_max_unconsumed_bytes: how far a partition may be ahead of what that group has committed; 0: no limit.
     """
 
@@ -52,7 +52,7 @@ class Options:
     landing_database: str = ""
     kafka_brokers: str = ""
     kafka_security: Mapping[str, object] = field(default_factory=dict, repr=False)
-    kafka_pace_group: str = ""
+    kafka_flow_control_group: str = ""
     kafka_max_unconsumed_bytes: int = 0
 
 
@@ -152,6 +152,6 @@ def _kafka(engine: Engine, endpoint: Endpoint | None, options: Options) -> Kafka
         endpoint,
         brokers=options.kafka_brokers,
         security=options.kafka_security,
-        pace_group=options.kafka_pace_group or None,
+        flow_control_group=options.kafka_flow_control_group or None,
         max_unconsumed_bytes=options.kafka_max_unconsumed_bytes,
     )

@@ -80,7 +80,10 @@ def _options() -> Options:
         "--grace-s", type=float, default=10.0, help="seconds that running queries get to end after SIGTERM"
     )
     parser.add_argument("--kafka-brokers", default="", help="host:port,… for tables with ENGINE = Kafka")
-    parser.add_argument("--kafka-pace-group", default="", help="consumer group that sinks wait for")
+    # The second name is that of 0.2.
+    parser.add_argument(
+        "--kafka-flow-control-group", "--kafka-pace-group", default="", help="consumer group that sinks wait for"
+    )
     parser.add_argument(
         "--kafka-max-unconsumed-bytes",
         type=int,
@@ -103,7 +106,7 @@ def _options() -> Options:
         grace_s=given.grace_s,
         kafka_brokers=given.kafka_brokers,
         kafka_security=_kafka_security() if given.kafka_brokers else {},
-        kafka_pace_group=given.kafka_pace_group,
+        kafka_flow_control_group=given.kafka_flow_control_group,
         kafka_max_unconsumed_bytes=given.kafka_max_unconsumed_bytes,
     )
 

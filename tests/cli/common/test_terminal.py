@@ -45,7 +45,7 @@ TEXTS = st.text(st.characters(exclude_categories=())) | st.sampled_from(ATTACKS)
 
 
 def hidden(text: str) -> set[str]:
-    """What of a text steers or hides, by its Unicode category: the judgement is not the code's own pattern."""
+    """What of a text steers or hides, by its Unicode category, not by the code's own pattern."""
     return {c for c in text if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} and c not in "\n\t"}
 
 

@@ -1,4 +1,4 @@
-"""Invariant: a dry run says so where a worker judges by other rules, or does not say by which."""
+"""Invariant: a dry run says so where a worker validates by other rules, or does not say by which."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def prometheus(status: int, answer: object) -> Iterator[str]:
     server.server_close()
 
 
-def test_a_worker_says_by_which_rules_it_judges() -> None:
+def test_a_worker_says_by_which_rules_it_validates() -> None:
     metrics = SilverMetrics()
     server, thread = start_http_server(0, "127.0.0.1", metrics.registry)
     url = f"http://127.0.0.1:{server.server_port}/metrics"

@@ -1,4 +1,4 @@
-"""Dead letters repaired: a market that the registry gains, and what a parser was mended for, come through once
+"""Dead letters sent again: a market that the registry gains, and what a parser was fixed for, come through once
 (invariants 1 to 4).
 """
 
@@ -143,7 +143,7 @@ def test_a_market_the_registry_gains_comes_through_once(shared: Running, recordi
         {"symbol": MISSING, "n": missing, "ids": missing},
     ]
     assert candles(shared) == truth.candles(trades, "1m")
-    assert arrived(shared) == before, "what arrived is not what was repaired"
+    assert arrived(shared) == before, "what arrived is not what was sent again"
     proof = shared.json("lineage", "verify")
     assert proof["holds"]
     assert sum(count["silver"] for count in proof["counts"]) == trades.height
@@ -174,7 +174,7 @@ def publish_unparsed(running: Running, frames: list[tuple[str, object]]) -> None
     assert producer.flush(30) == 0
 
 
-def test_a_parser_that_was_mended_brings_its_messages_through(shared: Running) -> None:
+def test_a_parser_that_was_fixed_brings_its_messages_through(shared: Running) -> None:
     before = candle_trades(shared)
     publish_unparsed(shared, [("binance", TRADE), ("binance", LONG), ("binance", {"weird": 1}), ("kraken", KRAKEN)])
     shared.run("drain")
@@ -211,7 +211,7 @@ def candle_trades(running: Running) -> int:
 
 @pytest.mark.nightly
 def test_sent_twice_and_rejected_twice_it_still_counts_once(running: Running, recordings: Path) -> None:
-    """A crash after the sending, before the confirmation; and a redelivery of what was rejected and repaired."""
+    """A crash after the sending, before the confirmation; and a redelivery of what was rejected and sent again."""
     whole = without(running.symbols, "kraken", "BTC/USD")
     recording = recordings / "kraken_v2_btcusd.jsonl"
     running.run("replay", recording, "--exchange", "kraken")

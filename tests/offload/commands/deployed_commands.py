@@ -42,7 +42,7 @@ EXCUSED = {
         _SECURE,
     ),
     "doctor": Excuse(
-        "It judges a whole stack. Its check of grants is run in a test of its own.",
+        "It checks a whole stack. Its check of grants is run in a test of its own.",
         "offload/commands/test_deployed_grants.py::test_the_doctor_finds_what_a_user_lacks",
     ),
     "alert test": Excuse("It asks Alertmanager alone.", "cli/test_alerts.py::test_a_test_alert_reaches_the_receiver"),

@@ -1,4 +1,4 @@
-"""Which trade ids a re-derivation judges: all whose messages and rows of Silver are not the same, each as often."""
+"""Which trade ids a re-derivation validates: all whose messages and rows of Silver are not the same, each as often."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ def _published_before(rows: pl.DataFrame) -> pl.DataFrame:
 def test_repeated_rejections_are_confirmed_by_the_later_window(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
-    """A batch that was judged again an hour later: one row in the hot table after the merge, two in Iceberg."""
+    """A batch that was validated again an hour later: one row in the hot table after the merge, two in Iceberg."""
     hot.load_left_out(trades)
     run(Tiers.open(settings), layers=("duplicates", "dlq"))
     again = trades.head(100).with_columns(pl.col("arrived") + timedelta(hours=6))

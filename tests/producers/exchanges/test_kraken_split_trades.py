@@ -12,7 +12,7 @@ from confluent_kafka import Message
 from websockets.asyncio.server import ServerConnection
 
 from config.settings import Settings
-from producers.counters import LiveReport
+from producers.counters import LiveCounters
 from producers.exchanges.model import Rate
 from producers.live import run
 from producers.options import ProducerOptions
@@ -50,17 +50,17 @@ def test_every_trade_of_a_moment_is_published(settings: Settings, consume: Calla
             await asyncio.sleep(0.05)
         await connection.wait_closed()
 
-    async def main(rest_url: str) -> LiveReport:
+    async def main(rest_url: str) -> LiveCounters:
         async with exchange(behave) as url:
             return await run(
                 "kraken", ["BTC/USD"], settings, endpoint=url, rest_endpoint=rest_url, options=QUICK,
-                until=lambda report: report.gaps.healed >= (MOMENTS - 1) * (AT_ONCE - 1) and not report.gaps.open
-                and report.published >= MOMENTS * AT_ONCE, duration_s=DEADLINE_S,
+                until=lambda counters: counters.gaps.healed >= (MOMENTS - 1) * (AT_ONCE - 1) and not counters.gaps.open
+                and counters.published >= MOMENTS * AT_ONCE, duration_s=DEADLINE_S,
             )  # fmt: skip
 
     with market_lists.answering({"/0/public/Trades": rest}) as rest_url:
-        report = asyncio.run(main(rest_url))
+        counters = asyncio.run(main(rest_url))
     ids = {int(json.loads(message.value())["trade_id"]) for message in consume(settings.raw_topic("kraken"))}
     assert ids == set(range(1, MOMENTS * AT_ONCE + 1))
-    assert report.trades == MOMENTS
-    assert report.gaps.unfillable == 0
+    assert counters.trades == MOMENTS
+    assert counters.gaps.unfillable == 0

@@ -11,7 +11,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 from config.settings import Settings
-from producers.counters import LiveReport
+from producers.counters import LiveCounters
 from producers.exchanges import REGISTRY
 from producers.exchanges.model import Rate
 from producers.live import run
@@ -91,14 +91,14 @@ def produce(
     rest: Mapping[str, object],
     until: Callable[[Watched], bool],
     refused: set[str],
-) -> tuple[LiveReport, Watched]:
+) -> tuple[LiveCounters, Watched]:
     watched = Watched()
 
-    async def main(rest_url: str) -> LiveReport:
+    async def main(rest_url: str) -> LiveCounters:
         async with exchange(kraken(refused)) as url:  # type: ignore[arg-type]
             return await run(
                 "kraken", symbols, settings, endpoint=url, rest_endpoint=rest_url, options=QUICK, status_file=watched,
-                until=lambda _report: until(watched), duration_s=DEADLINE_S,
+                until=lambda _counters: until(watched), duration_s=DEADLINE_S,
             )  # fmt: skip
 
     with market_lists.answering({**market_lists.KRAKEN, **rest}) as rest_url:
@@ -121,19 +121,19 @@ def test_what_is_not_listed_is_named_and_flows_when_it_is_listed_later(settings:
             pairs["XDGUSD"] = later
         return bool(states) and watched.ends_with(dict.fromkeys(BOTH, "streaming"))
 
-    report, watched = produce(settings, BOTH, {PAIRS: lambda _query: {"error": [], "result": pairs}}, until, set())
+    counters, watched = produce(settings, BOTH, {PAIRS: lambda _query: {"error": [], "result": pairs}}, until, set())
     assert "DOGE/USD refused: kraken has no market 'DOGE/USD'" in states[0]
     assert watched.ends_with(dict.fromkeys(BOTH, "streaming"))
     assert watched.states[-1].troubles == {}
-    assert report.renewals == 1, "the stream was not replaced by one with both symbols"
+    assert counters.rotations == 1, "the stream was not replaced by one with both symbols"
 
 
 def test_what_the_stream_refuses_is_named_and_the_other_flows(settings: Settings) -> None:
     wanted = {"BTC/USD": "streaming", "DOGE/USD": "refused"}
-    report, watched = produce(settings, BOTH, {}, lambda watched: watched.ends_with(wanted), {"DOGE/USD"})
+    counters, watched = produce(settings, BOTH, {}, lambda watched: watched.ends_with(wanted), {"DOGE/USD"})
     assert watched.ends_with(wanted)
     assert "Currency pair not supported DOGE/USD" in watched.states[-1].symbol_troubles["DOGE/USD"]
-    assert report.trades > 0
+    assert counters.trades > 0
 
 
 def test_a_symbol_that_rest_refuses_keeps_no_other_from_being_asked_for(
@@ -152,10 +152,10 @@ def test_a_symbol_that_rest_refuses_keeps_no_other_from_being_asked_for(
     wanted = {"BTC/USD": "streaming", "DOGE/USD": "refused"}
     # The refused one is asked for first.
     symbols = [*reversed(BOTH)]
-    report, watched = produce(
+    counters, watched = produce(
         settings, symbols, {"/0/public/Trades": trades},
         lambda watched: watched.ends_with(wanted) and watched.states[-1].trades > 2, set(),
     )  # fmt: skip
     assert watched.ends_with(wanted)
     assert "Unknown asset pair" in watched.states[-1].symbol_troubles["DOGE/USD"]
-    assert report.trades > 2
+    assert counters.trades > 2

@@ -22,7 +22,7 @@ from config.settings import Settings
 from producers.ccxt import verbatim
 from producers.ccxt.feed import MarketsMissingError, UnknownSymbolError
 from producers.ccxt.rest_trades import RestTrades
-from producers.counters import LiveReport
+from producers.counters import LiveCounters
 from producers.exchanges import REGISTRY, UnknownExchangeError
 from producers.exchanges.model import Rate, RestError, Trade
 from producers.kafka import publisher as publisher_module
@@ -95,20 +95,20 @@ def test_a_recording_read_by_ccxt_is_published_digit_for_digit(
     total = len(recorded.frames().trades)
     unified = {name: venue.symbols.get(name, name) for name in expected["symbol"].unique().to_list()}
 
-    async def main(rest: str) -> LiveReport:
+    async def main(rest: str) -> LiveCounters:
         simulator = Simulator({venue.simulated: recorded.path}, wait_for_subscribers=True)
         port = await simulator.start()
-        report = await run(
+        counters = await run(
             code_of(venue, monkeypatch), sorted(unified.values()), settings, options=ProducerOptions(),
             endpoint=f"ws://127.0.0.1:{port}/{venue.simulated}", rest_endpoint=rest,
-            until=lambda report: report.trades >= total, duration_s=DEADLINE_S,
+            until=lambda counters: counters.trades >= total, duration_s=DEADLINE_S,
         )  # fmt: skip
         await simulator.close()
-        return report
+        return counters
 
     with market_lists.answering(venue.answers) as rest:
-        report = asyncio.run(main(rest))
-    assert (report.trades, report.unrecognised, report.disconnects.total()) == (total, 0, 0)
+        counters = asyncio.run(main(rest))
+    assert (counters.trades, counters.unrecognised, counters.disconnects.total()) == (total, 0, 0)
     values = [json.loads(message.value()) for message in consume(settings.raw_topic(venue.name))]
     assert len(values) == total
     got = {
@@ -195,14 +195,14 @@ def run_kraken(
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
     behave: Callable[[ServerConnection, int], object],
-    until: Callable[[LiveReport], bool],
+    until: Callable[[LiveCounters], bool],
     rest: Mapping[str, object] | None = None,
     options: ProducerOptions = FAST,
     flush_s: float = 30.0,
-) -> LiveReport:
+) -> LiveCounters:
     monkeypatch.delitem(REGISTRY, "kraken")
 
-    async def main(rest_url: str) -> LiveReport:
+    async def main(rest_url: str) -> LiveCounters:
         async with exchange(behave) as url:  # type: ignore[arg-type]
             return await run(
                 "kraken", ["BTC/USD"], settings, endpoint=url, rest_endpoint=rest_url, options=options, until=until,
@@ -230,13 +230,13 @@ def test_a_lost_connection_comes_back_and_rest_brings_what_was_missed(
         else:
             await talk(connection, kraken(8, 9))
 
-    report = run_kraken(
-        settings, monkeypatch, behave, lambda report: report.gaps.healed >= 5,
+    counters = run_kraken(
+        settings, monkeypatch, behave, lambda counters: counters.gaps.healed >= 5,
         {"/0/public/Trades": kraken_rest(range(1, 10))},
     )  # fmt: skip
-    assert report.connections == 2
-    assert report.disconnects.total() >= 1
-    assert (report.gaps.found, report.gaps.healed, report.gaps.unfillable) == (5, 5, 0)
+    assert counters.connections == 2
+    assert counters.disconnects.total() >= 1
+    assert (counters.gaps.found, counters.gaps.healed, counters.gaps.unfillable) == (5, 5, 0)
     assert ids(settings, consume) == [*range(1, 10)]
 
 
@@ -250,11 +250,11 @@ def test_rest_that_numbers_trades_otherwise_is_not_believed(
         asked += 1
         return kraken_rest(range(30, 40))(query)
 
-    report = run_kraken(
+    counters = run_kraken(
         settings, monkeypatch, lambda connection, _number: talk(connection, kraken(1, 2), kraken(50)),
-        lambda _report: asked >= 2, {"/0/public/Trades": other},
+        lambda _counters: asked >= 2, {"/0/public/Trades": other},
     )  # fmt: skip
-    assert (report.trades, report.gaps.found) == (3, 0)
+    assert (counters.trades, counters.gaps.found) == (3, 0)
     assert ids(settings, consume) == [1, 2, 50]
 
 
@@ -262,23 +262,23 @@ def test_frames_that_ccxt_cannot_read_go_to_the_dlq_and_the_next_trade_goes_thro
     settings: Settings, consume: Callable[[str], list[Message]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = ('{"channel":"trade",', '{"channel":"trade","data":[{"symbol":5}]}')
-    report = run_kraken(
+    counters = run_kraken(
         settings, monkeypatch, lambda connection, _number: talk(connection, *bad, kraken(3)),
-        lambda report: report.trades >= 1,
+        lambda counters: counters.trades >= 1,
     )  # fmt: skip
-    assert (report.trades, report.disconnects.total()) == (1, 0)
+    assert (counters.trades, counters.disconnects.total()) == (1, 0)
     values = [json.loads(message.value()) for message in consume(settings.raw_topic("kraken"))]
-    assert sorted(value["payload"] for value in values if not value["trade_id"]) == sorted(bad)[: report.unrecognised]
-    assert report.unrecognised >= 1
+    assert sorted(value["payload"] for value in values if not value["trade_id"]) == sorted(bad)[: counters.unrecognised]
+    assert counters.unrecognised >= 1
 
 
 def test_an_exchange_that_goes_silent_is_given_up(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    report = run_kraken(
+    counters = run_kraken(
         settings, monkeypatch, lambda connection, number: talk(connection, kraken(number)),
-        lambda report: report.trades >= 2, options=ProducerOptions(back_off_s=0.05, idle_s=0.5, close_s=0.2),
+        lambda counters: counters.trades >= 2, options=ProducerOptions(back_off_s=0.05, idle_s=0.5, close_s=0.2),
     )  # fmt: skip
-    assert report.connections >= 2
-    assert report.disconnects["RequestTimeout"] >= 1
+    assert counters.connections >= 2
+    assert counters.disconnects["RequestTimeout"] >= 1
 
 
 def test_a_connection_is_replaced_before_its_end_of_life_by_one_that_is_subscribed_before_the_old_one_closes(
@@ -308,11 +308,11 @@ def test_a_connection_is_replaced_before_its_end_of_life_by_one_that_is_subscrib
     options = ProducerOptions(
         back_off_s=0.05, close_s=0.2, lifetime_s=1.0, early_s=0.5, audit_s=60.0, ready_s=60.0, healthy_after_s=0.0
     )
-    report = run_kraken(
-        settings, monkeypatch, behave, lambda report: report.renewals >= 3, options=options
+    counters = run_kraken(
+        settings, monkeypatch, behave, lambda counters: counters.rotations >= 3, options=options
     )  # fmt: skip
-    assert report.renewals >= 2
-    assert report.disconnects.total() == 0
+    assert counters.rotations >= 2
+    assert counters.disconnects.total() == 0
     assert others_open[:4] == [0, 1, 1, 1]
     published = ids(settings, consume)
     assert {*range(1, max(published) + 1)} == {*published}
@@ -322,11 +322,11 @@ def test_a_quiet_symbol_does_not_keep_a_connection_from_being_ready_and_replaced
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = ProducerOptions(close_s=0.2, lifetime_s=1.0, early_s=0.5, audit_s=60.0, ready_s=0.3)
-    report = run_kraken(
-        settings, monkeypatch, lambda connection, _number: talk(connection), lambda report: report.renewals >= 2,
+    counters = run_kraken(
+        settings, monkeypatch, lambda connection, _number: talk(connection), lambda counters: counters.rotations >= 2,
         options=options,
     )  # fmt: skip
-    assert (report.renewals >= 2, report.trades, report.disconnects.total()) == (True, 0, 0)
+    assert (counters.rotations >= 2, counters.trades, counters.disconnects.total()) == (True, 0, 0)
 
 
 def test_an_exchange_without_a_stream_is_asked_again_and_again(
@@ -346,10 +346,12 @@ def test_an_exchange_without_a_stream_is_asked_again_and_again(
     async def nobody(connection: ServerConnection, number: int) -> None:
         raise AssertionError("nothing to connect to")
 
-    report = run_kraken(settings, monkeypatch, nobody, lambda report: report.trades >= 18, {"/0/public/Trades": newest})
+    counters = run_kraken(
+        settings, monkeypatch, nobody, lambda counters: counters.trades >= 18, {"/0/public/Trades": newest}
+    )
     published = ids(settings, consume)
     assert published == [*range(published[0], published[0] + len(published))]
-    assert report.trades == report.published == len(published)
+    assert counters.trades == counters.published == len(published)
     values = [json.loads(message.value()) for message in consume(settings.raw_topic("kraken"))]
     assert {(value["price"], value["quantity"], value["symbol"]) for value in values} == {
         ("63000.10", "0.00100000", "BTC/USD")
@@ -364,7 +366,7 @@ def test_a_broker_that_takes_nothing_stops_ccxt_s_reading_and_hides_no_loss(monk
         nobody = Settings(kafka_bootstrap_servers=f"127.0.0.1:{free.getsockname()[1]}")
     sent = 0
     pad = f',"pad":"{"x" * 100_000}"}}'
-    reports: list[LiveReport] = []
+    counted: list[LiveCounters] = []
 
     async def behave(connection: ServerConnection, number: int) -> None:
         nonlocal sent
@@ -378,10 +380,10 @@ def test_a_broker_that_takes_nothing_stops_ccxt_s_reading_and_hides_no_loss(monk
     quiet = 0
     before = -1
 
-    def until(report: LiveReport) -> bool:
+    def until(counters: LiveCounters) -> bool:
         """The exchange could send nothing for two seconds."""
         nonlocal quiet, before
-        reports.append(report)
+        counted.append(counters)
         quiet = quiet + 1 if sent and sent == before else 0
         before = sent
         return quiet > 8
@@ -391,9 +393,9 @@ def test_a_broker_that_takes_nothing_stops_ccxt_s_reading_and_hides_no_loss(monk
         DeliveryError, match=r"50 of 50 messages were not acknowledged.*Not delivered: kraken BTC/USD \d+"
     ):
         run_kraken(nobody, monkeypatch, behave, until, options=options, flush_s=0.5)
-    report = reports[-1]
-    assert report.published == 50
-    assert report.undelivered == report.trades - 50 > 0
+    counters = counted[-1]
+    assert counters.published == 50
+    assert counters.undelivered == counters.trades - 50 > 0
     # The buffer, the frames read ahead, and what fits into sockets.
     assert sent < 1_000
 

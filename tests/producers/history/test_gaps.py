@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.settings import Settings
-from producers.counters import LiveReport
+from producers.counters import LiveCounters
 from producers.exchanges import REGISTRY, exchange
 from producers.exchanges.model import Pages, Rate, RestError, Trade, Trades, TradeSpan
 from producers.gaps.consecutive_ids import ConsecutiveIds
@@ -201,8 +201,8 @@ def produce(
     *,
     speed: float | None = 100.0,
     endpoint: str = "",
-) -> tuple[LiveReport, dict[str, object], set[tuple[str, str]]]:
-    """Play to the live producer until it has all: its report, the simulator's status, and what it owned."""
+) -> tuple[LiveCounters, dict[str, object], set[tuple[str, str]]]:
+    """Play to the live producer until it has all: its counters, the simulator's status, and what it owned."""
     known = exchange(code)
     owned = {
         (one.symbol, one.trade_id)
@@ -211,29 +211,29 @@ def produce(
         for one in parsed.records
     }
 
-    async def main() -> tuple[LiveReport, dict[str, object]]:
+    async def main() -> tuple[LiveCounters, dict[str, object]]:
         simulator = Simulator({code: recording}, speed=speed, wait_for_subscribers=True, plan=plan)
         port = await simulator.start()
         quiet = 0
 
-        def until(report: LiveReport) -> bool:
+        def until(counters: LiveCounters) -> bool:
             # Everything was played, nothing is open, and nothing happened for a while (audits included).
             nonlocal quiet
-            over = bool(simulator.status()["done"]) and report.gaps.open == 0
+            over = bool(simulator.status()["done"]) and counters.gaps.open == 0
             quiet = quiet + 1 if over else 0
             return quiet > 10
 
-        report = await run(
+        counters = await run(
             code, sorted({symbol for symbol, _ in owned}), settings, options=FAST,
             endpoint=f"ws://127.0.0.1:{port}/{code}{endpoint}",
             rest_endpoint=f"http://127.0.0.1:{port}/{code}/rest", until=until, duration_s=DEADLINE_S,
         )  # fmt: skip
         status = simulator.status()
         await simulator.close()
-        return report, status
+        return counters, status
 
-    report, status = asyncio.run(main())
-    return report, status, owned
+    counters, status = asyncio.run(main())
+    return counters, status, owned
 
 
 def published(settings: Settings, code: str, consume: Callable[[str], list[Message]]) -> set[tuple[str, str]]:
@@ -250,12 +250,12 @@ def test_each_fault_alone_loses_no_trade(
     path = tmp_path / "a.jsonl"
     count = synthetic.write(path, "binance", SYMBOLS["binance"], seconds=200, rate=10, seed=2, start_us=START_US)
     plan = FaultPlan(7, every=400, kinds=(fault,), retry_after_s=0, late_acks=False, resend=0, rest=0.0)
-    report, status, owned = produce("binance", path, count, settings, plan)
+    counters, status, owned = produce("binance", path, count, settings, plan)
     assert status["exchanges"]["binance"]["faults"][fault.name] >= 1  # type: ignore[index]
     assert published(settings, "binance", consume) == owned
-    assert report.gaps.found == report.gaps.healed
+    assert counters.gaps.found == counters.gaps.healed
     if fault in {Fault.DROP, Fault.SILENCE, Fault.SKIP, Fault.MALFORMED}:
-        assert report.gaps.healed > 0, "the fault lost nothing: the test shows nothing"
+        assert counters.gaps.healed > 0, "the fault lost nothing: the test shows nothing"
 
 
 @pytest.mark.parametrize(
@@ -273,8 +273,8 @@ def test_binance_s_endpoints_and_units_of_time_are_kept_by_rest_too(
     recording = tmp_path / "a.jsonl"
     count = synthetic.write(recording, "binance", ["BTCUSDT"], seconds=60, rate=10, seed=2, start_us=START_US)
     plan = FaultPlan(7, every=100, kinds=(Fault.SKIP,), retry_after_s=0, late_acks=False, resend=0, rest=0.0)
-    report, _, owned = produce("binance", recording, count, settings, plan, endpoint=path + unit)
-    assert report.gaps.healed > 0, "nothing came over REST: the test shows nothing"
+    counters, _, owned = produce("binance", recording, count, settings, plan, endpoint=path + unit)
+    assert counters.gaps.healed > 0, "nothing came over REST: the test shows nothing"
     values = [json.loads(message.value()) for message in consume(settings.raw_topic("binance"))]
     assert {(value["symbol"], value["trade_id"]) for value in values} == owned
     digits = 16 if unit else 13
@@ -300,10 +300,10 @@ def test_all_faults_together_lose_no_trade_of_any_exchange(
     path = tmp_path / "a.jsonl"
     count = synthetic.write(path, code, SYMBOLS[code], seconds=400, rate=10, seed=3, start_us=START_US)
     plan = FaultPlan(11, every=300, retry_after_s=0)
-    report, status, owned = produce(code, path, count, settings, plan)
+    counters, status, owned = produce(code, path, count, settings, plan)
     assert sum(status["exchanges"][code]["faults"].values()) >= 5  # type: ignore[index]
     assert published(settings, code, consume) == owned
-    assert (report.gaps.open, report.gaps.unfillable) == (0, 0)
+    assert (counters.gaps.open, counters.gaps.unfillable) == (0, 0)
     notes = [json.loads(message.value()) for message in consume(settings.gaps_topic)]
     last = {}
     for note in sorted(notes, key=lambda note: note["noted_at"]):
@@ -352,19 +352,19 @@ def test_a_hole_that_rest_does_not_fill_is_given_up_and_told(
     frames = [f'{{"e":"trade","s":"X","t":{n},"p":"1","q":"1","T":{START_US // 1_000 + n},"m":true}}' for n in (1, 5)]
     path.write_text("\n".join(frames))
 
-    async def main() -> LiveReport:
+    async def main() -> LiveCounters:
         simulator = Simulator({"binance": path}, wait_for_subscribers=True)
         port = await simulator.start()
-        report = await run(
+        counters = await run(
             "binance", ["X"], settings, options=dataclasses.replace(FAST, heal_for_s=0.3),
             endpoint=f"ws://127.0.0.1:{port}/binance", rest_endpoint=f"http://127.0.0.1:{port}/binance/rest",
-            until=lambda report: report.gaps.unfillable > 0, duration_s=DEADLINE_S,
+            until=lambda counters: counters.gaps.unfillable > 0, duration_s=DEADLINE_S,
         )  # fmt: skip
         await simulator.close()
-        return report
+        return counters
 
-    report = asyncio.run(main())
-    assert (report.gaps.found, report.gaps.unfillable) == (3, 3)
+    counters = asyncio.run(main())
+    assert (counters.gaps.found, counters.gaps.unfillable) == (3, 3)
     notes = [json.loads(message.value()) for message in consume(settings.gaps_topic)]
     assert [note["state"] for note in sorted(notes, key=lambda note: note["noted_at"])] == [OPEN, UNFILLABLE]
     assert {(n["from_id"], n["to_id"], n["ids_missing"], n["ids_open"]) for n in notes} == {("2", "4", 3, 3)}

@@ -16,7 +16,7 @@ from prometheus_client import REGISTRY
 from websockets.asyncio.server import ServerConnection
 
 from config.settings import Settings
-from producers.counters import LiveReport
+from producers.counters import LiveCounters
 from producers.exchanges import exchange as exchange_of
 from producers.exchanges.model import Trades
 from producers.kafka.publisher import DeliveryError, KafkaPublisher
@@ -82,7 +82,7 @@ def test_lag_counts_the_way_to_the_broker_also_while_the_exchange_sends_nothing_
             # The publisher is not flushed while the lag is not counted.
             await run(
                 "binance", ["X"], slow_broker, endpoint=url, options=QUICK, duration_s=DEADLINE_S,
-                until=lambda _report: sample("lag_seconds_count") > before,
+                until=lambda _counters: sample("lag_seconds_count") > before,
             )  # fmt: skip
 
     asyncio.run(main())
@@ -108,15 +108,15 @@ def test_a_clock_that_is_off_shows_and_changes_no_time(
 
     walk = Kept(["BTC/USD"], seconds=1.0, rate=50.0, clock_off_s=off_s)
 
-    async def main() -> LiveReport:
+    async def main() -> LiveCounters:
         simulator = Simulator({"kraken": walk}, speed=1.0, wait_for_subscribers=True)
         port = await simulator.start()
-        report = await run(
+        counters = await run(
             "kraken", ["BTC/USD"], settings, endpoint=f"ws://127.0.0.1:{port}/kraken", options=QUICK,
-            until=lambda report: report.trades >= 50, duration_s=DEADLINE_S,
+            until=lambda counters: counters.trades >= 50, duration_s=DEADLINE_S,
         )  # fmt: skip
         await simulator.close()
-        return report
+        return counters
 
     assert asyncio.run(main()).trades == 50
     # Latency is never negative, so the offset is at least what the clock is off by.

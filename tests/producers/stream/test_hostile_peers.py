@@ -22,7 +22,7 @@ from producers.options import ProducerOptions
 from producers.rest.bounded import ANSWER_BYTES, TooLargeError, decompressed
 from producers.rest.client import FAILURES, RestClient
 from producers.stream.connection import ExchangeConnection
-from tests.producers.hostile_peer import DEEP, MB, Answer, bomb, guard, peer
+from tests.producers.hostile_peer import DEEP, MB, Answer, bomb, peer, venue_limits
 
 ROOT = Path(__file__).resolve().parents[3]
 CLIENTS = ("rest", "unified", "market_list")
@@ -92,7 +92,10 @@ def test_an_api_key_stays_with_its_host(monkeypatch: pytest.MonkeyPatch) -> None
 
             known = exchange("binance_usdm")
             assert known.rest is not None
-            async with peer(answer) as address, RestClient(known, known.rest, guard(), f"http://{address}") as client:
+            async with (
+                peer(answer) as address,
+                RestClient(known, known.rest, venue_limits(), f"http://{address}") as client,
+            ):
                 with pytest.raises(FAILURES):
                     await client.newest("BTCUSDT")
 

@@ -21,7 +21,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from websockets.asyncio.server import ServerConnection, serve
 
 from config.settings import Settings
-from producers.counters import LiveReport
+from producers.counters import LiveCounters
 from producers.kafka.publisher import DeliveryError
 from producers.live import run
 from producers.options import ProducerOptions
@@ -40,26 +40,26 @@ def test_every_recording_through_the_simulator_arrives_whole(
 ) -> None:
     expected, total = recorded.trades(), len(recorded.frames().trades)
 
-    async def main() -> tuple[LiveReport, dict[str, object]]:
+    async def main() -> tuple[LiveCounters, dict[str, object]]:
         simulator = Simulator({recorded.code: recorded.path}, wait_for_subscribers=True)
         port = await simulator.start()
-        report = await run(
+        counters = await run(
             recorded.code,
             expected["symbol"].unique().sort().to_list(),
             settings,
             endpoint=f"ws://127.0.0.1:{port}/{recorded.code}",
-            until=lambda report: report.trades >= total,
+            until=lambda counters: counters.trades >= total,
             duration_s=DEADLINE_S,
         )
         await simulator.wait()
         status = simulator.status()
         await simulator.close()
-        return report, status
+        return counters, status
 
-    report, status = asyncio.run(main())
-    assert (report.trades, report.published, report.unrecognised) == (total, total, 0)
-    assert (report.connections, report.disconnects.total(), report.control["error"]) == (1, 0, 0)
-    assert report.control["ack"] >= 1
+    counters, status = asyncio.run(main())
+    assert (counters.trades, counters.published, counters.unrecognised) == (total, total, 0)
+    assert (counters.connections, counters.disconnects.total(), counters.control["error"]) == (1, 0, 0)
+    assert counters.control["ack"] >= 1
     assert status["done"]
     values = [json.loads(message.value()) for message in consume(settings.raw_topic(recorded.code))]
     assert len(values) == total
@@ -82,15 +82,15 @@ def test_a_lost_connection_is_replaced_and_subscribed_again(
             await connection.close(1011) if number % 2 else connection.transport.abort()
         await connection.wait_closed()
 
-    async def main() -> LiveReport:
+    async def main() -> LiveCounters:
         async with exchange(behave) as url:
             return await run(
                 "binance", ["BTCUSDT"], settings, endpoint=url, options=QUICK,
-                until=lambda report: report.trades >= 4, duration_s=DEADLINE_S,
+                until=lambda counters: counters.trades >= 4, duration_s=DEADLINE_S,
             )  # fmt: skip
 
-    report = asyncio.run(main())
-    assert (report.connections, report.disconnects) == (4, {"closed": 3})
+    counters = asyncio.run(main())
+    assert (counters.connections, counters.disconnects) == (4, {"closed": 3})
     ids = [json.loads(message.value())["trade_id"] for message in consume(settings.raw_topic("binance"))]
     assert sorted(ids) == ["1", "2", "3", "4"]
 
@@ -100,17 +100,17 @@ def test_a_silent_connection_is_given_up(settings: Settings) -> None:
         await connection.send(trade(number))
         await connection.wait_closed()
 
-    async def main() -> LiveReport:
+    async def main() -> LiveCounters:
         options = ProducerOptions(back_off_s=0.1, healthy_after_s=0.0, idle_s=0.3)
         async with exchange(behave) as url:
             return await run(
                 "binance", ["BTCUSDT"], settings, endpoint=url, options=options,
-                until=lambda report: report.trades >= 2, duration_s=DEADLINE_S,
+                until=lambda counters: counters.trades >= 2, duration_s=DEADLINE_S,
             )  # fmt: skip
 
-    report = asyncio.run(main())
-    assert report.trades == 2
-    assert report.disconnects == {"silence": 1}
+    counters = asyncio.run(main())
+    assert counters.trades == 2
+    assert counters.disconnects == {"silence": 1}
 
 
 def test_an_exchange_that_is_not_there_is_tried_again_until_it_is(settings: Settings) -> None:
@@ -122,24 +122,24 @@ def test_an_exchange_that_is_not_there_is_tried_again_until_it_is(settings: Sett
         await connection.send(trade(1))
         await connection.wait_closed()
 
-    async def main() -> LiveReport:
-        reports: list[LiveReport] = []
+    async def main() -> LiveCounters:
+        counted: list[LiveCounters] = []
 
-        def until(report: LiveReport) -> bool:
-            reports.append(report)
-            return report.trades >= 1
+        def until(counters: LiveCounters) -> bool:
+            counted.append(counters)
+            return counters.trades >= 1
 
         running = asyncio.ensure_future(
             run("binance", ["X"], settings, endpoint=f"ws://127.0.0.1:{port}", options=QUICK, until=until)
         )
         async with asyncio.timeout(DEADLINE_S):
-            while not (reports and reports[-1].disconnects.total() >= 2):
+            while not (counted and counted[-1].disconnects.total() >= 2):
                 await asyncio.sleep(0.01)
             async with serve(send, "127.0.0.1", port):
                 return await running
 
-    report = asyncio.run(main())
-    assert (report.connections, report.trades) == (1, 1)
+    counters = asyncio.run(main())
+    assert (counters.connections, counters.trades) == (1, 1)
 
 
 def test_bad_frames_are_published_for_the_dlq_and_the_next_trade_goes_through(
@@ -150,14 +150,19 @@ def test_bad_frames_are_published_for_the_dlq_and_the_next_trade_goes_through(
             await connection.send(frame)
         await connection.wait_closed()
 
-    async def main() -> LiveReport:
+    async def main() -> LiveCounters:
         async with exchange(behave) as url:
             return await run(
-                "binance", ["X"], settings, endpoint=url, until=lambda report: report.trades >= 1, duration_s=DEADLINE_S
+                "binance",
+                ["X"],
+                settings,
+                endpoint=url,
+                until=lambda counters: counters.trades >= 1,
+                duration_s=DEADLINE_S,
             )
 
-    report = asyncio.run(main())
-    assert (report.trades, report.unrecognised, report.published, report.disconnects.total()) == (1, 5, 6, 0)
+    counters = asyncio.run(main())
+    assert (counters.trades, counters.unrecognised, counters.published, counters.disconnects.total()) == (1, 5, 6, 0)
     assert len(consume(settings.raw_topic("binance"))) == 6
 
 

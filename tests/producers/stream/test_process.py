@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import ccxt
+import msgspec
 import psutil
 import pytest
 from confluent_kafka import Message
@@ -26,7 +27,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from config.settings import Settings
 from producers.simulator import synthetic
-from producers.status import ProducerState, StatusFile, running
+from producers.status import ProducerState, StatusFile, read_state, running
 from tests.producers import market_lists
 
 DEADLINE_S = 60.0
@@ -187,7 +188,8 @@ def test_status_shows_each_producer_s_connection_and_breakers(tmp_path: Path, br
 
         def up() -> None:
             (state,) = running()
-            assert (state.exchange, state.symbols, state.connections, state.lanes) == ("kraken", ["BTC/USD"], 1, 1)
+            assert (state.exchange, state.symbols) == ("kraken", ["BTC/USD"])
+            assert (state.connections, state.wanted_connections) == (1, 1)
             assert state.trades > 0
 
         eventually(up)()
@@ -260,8 +262,8 @@ def test_a_producer_that_hangs_is_a_trouble(tmp_path: Path, monkeypatch: pytest.
 
     state = ProducerState(
         exchange="binance", symbols=["X"], pid=os.getpid(), broker="b", started_at=1.0,
-        updated_at=psutil.Process().create_time() + 1, connections=1, lanes=1, breakers={}, troubles={}, trades=1,
-        published=1, undelivered=0, disconnects=0, gaps_open=0,
+        updated_at=psutil.Process().create_time() + 1, connections=1, wanted_connections=1, breakers={}, troubles={},
+        trades=1, published=1, undelivered=0, disconnects=0, gaps_open=0,
     )  # fmt: skip
     mine = StatusFile()
     mine.show(state)
@@ -272,6 +274,15 @@ def test_a_producer_that_hangs_is_a_trouble(tmp_path: Path, monkeypatch: pytest.
     assert running() == []
 
 
+def test_a_state_has_the_wanted_connections_under_their_old_name_too() -> None:
+    """Whichever of producer and `medallion status` is older: version 0.2 writes and reads only `lanes`."""
+    state = ProducerState("x", [], 1, "", 0.0, 0.0, 2, {}, {}, 0, 0, 0, 0, 0, wanted_connections=3)
+    written = json.loads(msgspec.json.encode(state))
+    assert (written["wanted_connections"], written["lanes"]) == (3, 3)
+    older = {name: value for name, value in written.items() if name != "wanted_connections"}
+    assert read_state(json.dumps(older).encode()) == state
+
+
 def test_a_folder_that_cannot_be_written_stops_no_producer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -279,7 +290,7 @@ def test_a_folder_that_cannot_be_written_stops_no_producer(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     one: Callable[[], StatusFile] = StatusFile
     here = one()
-    state = ProducerState("x", [], 1, "", 0.0, 0.0, 0, 0, {}, {}, 0, 0, 0, 0, 0)
+    state = ProducerState("x", [], 1, "", 0.0, 0.0, 0, {}, {}, 0, 0, 0, 0, 0)
     here.show(state)
     here.show(state)
     here.end()

@@ -20,7 +20,7 @@ from websockets.asyncio.server import ServerConnection
 from cli.common.context import out
 from cli.stack import producing
 from config.settings import Settings
-from producers.counters import LiveReport
+from producers.counters import LiveCounters
 from producers.exchanges import REGISTRY, exchange
 from producers.exchanges.model import ACK, ERROR, Control, Exchange, Rate, SubscriptionAnswer
 from producers.live import run
@@ -67,7 +67,7 @@ class Seen:
 
     states: list[ProducerState] = field(default_factory=list)
 
-    def until(self, watched: Watched, wanted: dict[str, str], _report: LiveReport) -> bool:
+    def until(self, watched: Watched, wanted: dict[str, str], _counters: LiveCounters) -> bool:
         if watched.state is not None and (not self.states or watched.state is not self.states[-1]):
             self.states.append(watched.state)
         return bool(self.states) and self.states[-1].symbol_states == wanted
@@ -82,7 +82,7 @@ def test_the_others_flow_and_the_refused_one_is_shown_in_the_exchange_s_words(co
     # Binance acknowledges what it does not have; its REST interface refuses it.
     asks_rest = code == "binance"
 
-    async def main() -> tuple[LiveReport, Seen]:
+    async def main() -> tuple[LiveCounters, Seen]:
         simulator = Simulator({code: RandomWalk(good, rate=50)}, speed=1.0, refused={code: {bad}})
         port = await simulator.start()
         watched, seen = Watched(), Seen()
@@ -95,16 +95,16 @@ def test_the_others_flow_and_the_refused_one_is_shown_in_the_exchange_s_words(co
         finally:
             await simulator.close()
 
-    report, seen = asyncio.run(main())
+    counters, seen = asyncio.run(main())
     state = seen.states[-1]
     assert state.symbol_states == wanted
-    assert report.trades > 0
+    assert counters.trades > 0
     words = {"binance": "Invalid symbol.", "kraken": f"not supported {bad}", "bybit": f"publicTrade.{bad}",
              "okx": f"instId:{bad} doesn't exist", "coinbase": f"{bad} is not a valid product"}  # fmt: skip
     assert words[code] in state.symbol_troubles[bad]
     assert f"{bad} refused: " in state.troubles["symbols"]
     assert [*state.symbol_troubles] == [bad]
-    assert (state.connections, state.lanes) == (1, 1), "a refused symbol keeps the connection from being ready"
+    assert (state.connections, state.wanted_connections) == (1, 1), "a refused symbol keeps it from being ready"
     labels = {"exchange": code, "symbol": bad, "state": "refused"}
     assert METRICS.get_sample_value("medallion_producer_symbol_trouble", labels) == 1
     counted = {"exchange": code, "state": "streaming"}
@@ -117,9 +117,9 @@ def test_status_names_the_symbol_and_the_words(
 ) -> None:
     monkeypatch.setattr(out, "width", width)
     state = ProducerState(
-        "kraken", ["BTC/USD", "NOPE/USD"], 1, "b", time.time(), time.time(), 1, 1, {},
+        "kraken", ["BTC/USD", "NOPE/USD"], 1, "b", time.time(), time.time(), 1, {},
         {"symbols": "NOPE/USD refused: Currency pair not supported NOPE/USD"}, 1, 1, 0, 0, 0,
-        symbol_states={"BTC/USD": "streaming", "NOPE/USD": "refused"},
+        symbol_states={"BTC/USD": "streaming", "NOPE/USD": "refused"}, wanted_connections=1,
     )  # fmt: skip
     producing.print_producers([state])
     shown = re.sub(r"\s+", " ", capsys.readouterr().out)
@@ -136,7 +136,7 @@ def test_status_names_the_symbol_and_the_words(
 def test_a_symbol_that_is_listed_later_flows_without_a_restart(settings: Settings) -> None:
     refused = {"GONE/USD"}
 
-    async def main() -> tuple[Seen, LiveReport]:
+    async def main() -> tuple[Seen, LiveCounters]:
         simulator = Simulator(
             {"kraken": RandomWalk(["BTC/USD", "GONE/USD"], rate=50)}, speed=1.0, refused={"kraken": refused}
         )
@@ -144,25 +144,25 @@ def test_a_symbol_that_is_listed_later_flows_without_a_restart(settings: Setting
         watched, seen = Watched(), Seen()
         both = {"BTC/USD": "streaming", "GONE/USD": "streaming"}
 
-        def until(report: LiveReport) -> bool:
+        def until(counters: LiveCounters) -> bool:
             if watched.state is not None and watched.state.symbol_states.get("GONE/USD") == "refused":
                 refused.clear()
-            return seen.until(watched, both, report)
+            return seen.until(watched, both, counters)
 
         try:
-            report = await run(
+            counters = await run(
                 "kraken", ["BTC/USD", "GONE/USD"], settings, endpoint=f"ws://127.0.0.1:{port}/kraken", options=QUICK,
                 status_file=watched, until=until, duration_s=DEADLINE_S,
             )  # fmt: skip
-            return seen, report
+            return seen, counters
         finally:
             await simulator.close()
 
-    seen, report = asyncio.run(main())
+    seen, counters = asyncio.run(main())
     assert [state.symbol_states["GONE/USD"] for state in seen.states][-1] == "streaming"
     assert "refused" in {state.symbol_states["GONE/USD"] for state in seen.states}
     assert seen.states[-1].troubles == {}
-    assert report.connections == 1
+    assert counters.connections == 1
 
 
 def test_an_exchange_that_answers_nothing_is_named_and_asked_again(settings: Settings) -> None:
@@ -186,8 +186,8 @@ def test_an_exchange_that_answers_nothing_is_named_and_asked_again(settings: Set
         watched, seen = Watched(), Seen()
         async with fake_exchange(behave) as url:
 
-            def until(report: LiveReport) -> bool:
-                seen.until(watched, {}, report)
+            def until(counters: LiveCounters) -> bool:
+                seen.until(watched, {}, counters)
                 return ["mute@trade"] in asked and "symbols" in (seen.states or [None])[-1].troubles  # type: ignore[union-attr]
 
             options = ProducerOptions(answer_s=0.2, refused_s=60.0, ready_s=0.2)

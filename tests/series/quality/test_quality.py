@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from series.answer import Defect
-from series.quality.causes import MEANINGS, Cause, Evidence, Trade, Window
+from series.quality.causes import MEANINGS, Cause, Evidence, EvidenceTrade, Window
 from series.quality.compare import CELLS, PRICES, compare
 from series.quality.explain import explain
-from series.quality.verdicts import differing_windows, judge
+from series.quality.verdicts import differing_windows, verdicts_of
 from tests.series.quality.tape import (
     MINUTE,
     PARTS_HEIGHT,
@@ -41,12 +41,12 @@ NEW_ID = "9999999999"
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 
 
-def judged(trades: pl.DataFrame, bars: pl.DataFrame, **more: Any) -> list[dict[str, Any]]:
+def checked(trades: pl.DataFrame, bars: pl.DataFrame, **more: Any) -> list[dict[str, Any]]:
     """The windows that are not equal. `trades`: what Silver holds; `bars`: what the venue published."""
     compared = compare(candles(trades).to_arrow(), bars.to_arrow())
     near = {start + step * MINUTE for start in differing_windows(compared) for step in (-1, 0, 1)}
     evidence = trades.filter(pl.col("timestamp").dt.truncate("1m").is_in(list(near)))
-    found = judge(
+    found = verdicts_of(
         compared,
         evidence.to_arrow(),
         more.get("gaps", NO_GAPS),
@@ -70,7 +70,7 @@ def test_a_whole_tape_agrees_in_every_cell(symbol: str) -> None:
     compared = compare(candles(trades).to_arrow(), published(symbol).to_arrow())
     assert set(compared["result"].to_pylist()) == {"equal"}
     assert {row["compared"] for row in compared.to_pylist() if row["volume_ours"]} == {len(CELLS)}
-    assert judged(trades, published(symbol)) == []
+    assert checked(trades, published(symbol)) == []
 
 
 symbols = st.sampled_from(SYMBOLS)
@@ -81,7 +81,7 @@ rows = st.integers(0, PARTS_HEIGHT - 1)
 @given(symbols, rows)
 def test_a_missing_trade_is_found_and_located(symbol: str, row: int) -> None:
     trades = part(symbol)
-    found = judged(missing(trades, row), published_part(symbol))
+    found = checked(missing(trades, row), published_part(symbol))
     assert places(found, Cause.MISSING_TRADE) == [window(trades["timestamp"][row])]
     assert f"{trades['quantity'][row].normalize():f} at {trades['price'][row].normalize():f}" in found[0]["detail"]
     assert "BUY" in found[0]["detail"] or not trades["is_buy"][row]
@@ -92,7 +92,7 @@ def test_a_missing_trade_is_found_and_located(symbol: str, row: int) -> None:
 @given(symbols, rows)
 def test_a_doubled_trade_is_found_and_located(symbol: str, row: int) -> None:
     trades = part(symbol)
-    found = judged(added(trades, row, NEW_ID), published_part(symbol))
+    found = checked(added(trades, row, NEW_ID), published_part(symbol))
     assert places(found, Cause.DOUBLED_TRADE) == [window(trades["timestamp"][row])]
     assert NEW_ID in found[0]["trade_ids"]
 
@@ -100,7 +100,7 @@ def test_a_doubled_trade_is_found_and_located(symbol: str, row: int) -> None:
 @given(symbols, rows)
 def test_a_wrong_side_is_found_and_located(symbol: str, row: int) -> None:
     trades = part(symbol)
-    found = judged(changed(trades, row, is_buy=~pl.col("is_buy")), published_part(symbol))
+    found = checked(changed(trades, row, is_buy=~pl.col("is_buy")), published_part(symbol))
     assert places(found, Cause.WRONG_SIDE) == [window(trades["timestamp"][row])]
     assert trades["trade_id"][row] in found[0]["trade_ids"]
     assert found[0]["differing"] == ["buy_volume"]
@@ -113,7 +113,7 @@ def test_a_trade_in_another_window_is_found_in_both(symbol: str, row: int, minut
     bars = published_part(symbol)
     if not bars["window_start"].min() <= start + minutes * MINUTE <= bars["window_start"].max():
         return
-    found = judged(changed(trades, row, timestamp=pl.col("timestamp") + minutes * MINUTE), bars)
+    found = checked(changed(trades, row, timestamp=pl.col("timestamp") + minutes * MINUTE), bars)
     assert places(found, Cause.SHIFTED_CLOCK) == sorted([start, start + minutes * MINUTE])
     assert all(one["trade_ids"] == [trades["trade_id"][row]] for one in found)
 
@@ -124,7 +124,7 @@ def test_a_clock_that_is_wrong_is_found_wherever_trades_change_their_window(symb
     trades = tape(symbol)
     late = trades.with_columns(timestamp=pl.col("timestamp") + timedelta(milliseconds=ahead_ms))
     moved = trades.filter(trades["timestamp"].dt.truncate("1m") != late["timestamp"].dt.truncate("1m"))
-    found = judged(late, published(symbol))
+    found = checked(late, published(symbol))
     touched = {window(moment) for moment in moved["timestamp"]}
     beside = MINUTE if ahead_ms > 0 else -MINUTE
     differ = [row for row in found if row["result"] != "no_bar"]
@@ -145,13 +145,13 @@ def test_a_trade_beside_the_book_is_found_and_located(symbol: str, row: int, ven
         )
     else:
         ours, named = added(trades, row, NEW_ID, price=pl.col("price") * 2, quantity=pl.lit(Decimal("7"))), NEW_ID
-    found = judged(ours, published_part(symbol))
+    found = checked(ours, published_part(symbol))
     assert places(found, Cause.OFF_BOOK_TRADE) == [window(trades["timestamp"][row])]
     assert found[0]["trade_ids"] == [named]
 
 
 def lacking(row: int, **more: Any) -> list[dict[str, Any]]:
-    return judged(missing(part(), row), published_part(), **more)
+    return checked(missing(part(), row), published_part(), **more)
 
 
 def test_what_is_known_to_be_missing_says_why() -> None:
@@ -167,12 +167,12 @@ def test_what_is_known_to_be_missing_says_why() -> None:
     assert found[0]["trade_ids"] == [trade_id]
     assert places(lacking(row, until=moment), Cause.LATE) == start
     # A gap explains nothing that is too much.
-    assert places(judged(added(part(), row, NEW_ID), published_part(), gaps=gaps), Cause.DOUBLED_TRADE) == start
+    assert places(checked(added(part(), row, NEW_ID), published_part(), gaps=gaps), Cause.DOUBLED_TRADE) == start
 
 
 def test_a_venue_that_writes_fewer_digits_rounds() -> None:
     bars = published_part().with_columns(quote_volume=pl.col("quote_volume").round(2), volume=pl.col("volume").round(3))
-    found = judged(part(), bars)
+    found = checked(part(), bars)
     assert len(places(found, Cause.ROUNDING)) > 5
     assert {cell for row in found for cell in row["differing"]} == {"volume", "quote_volume"}
 
@@ -182,17 +182,17 @@ def test_a_venue_without_counts_is_compared_in_what_it_says() -> None:
         name: pl.lit(None, published_part()[name].dtype) for name in ("trade_count", "quote_volume", "buy_volume")
     }
     bars = published_part().with_columns(**unknown)
-    assert judged(part(), bars) == []
-    found = judged(missing(part(), 50), bars)
+    assert checked(part(), bars) == []
+    found = checked(missing(part(), 50), bars)
     assert places(found, Cause.MISSING_TRADE) == [window(part()["timestamp"][50])]
 
 
 def test_a_minute_that_one_side_lacks() -> None:
     start = window(part()["timestamp"][part().height // 2])
     bars = published_part()
-    assert places(judged(part(), bars.filter(pl.col("window_start") != start)), Cause.NO_BAR) == [start]
+    assert places(checked(part(), bars.filter(pl.col("window_start") != start)), Cause.NO_BAR) == [start]
     without = part().filter(pl.col("timestamp").dt.truncate("1m") != start)
-    found = judged(without, bars)
+    found = checked(without, bars)
     assert (places(found, Cause.MISSING_TRADE), found[0]["result"]) == ([start], "no_candle")
 
 
@@ -201,7 +201,9 @@ def test_amounts_of_any_length_are_exact() -> None:
     amounts = [Decimal("12345678901234567.000000000000000001"), Decimal("12345678901234567.000000000000000002")]
     row = part().height // 2
     start = part()["timestamp"][row]
-    trades = [Trade(str(number), start, Decimal(1), amount, is_buy=True) for number, amount in enumerate(amounts)]
+    trades = [
+        EvidenceTrade(str(number), start, Decimal(1), amount, is_buy=True) for number, amount in enumerate(amounts)
+    ]
     sums, prices = ("volume", "buy_volume", "quote_volume"), dict.fromkeys(PRICES, Decimal(1))
     both = Decimal("24691357802469134.000000000000000003")
     ours = {**prices, "trade_count": 2, **dict.fromkeys(sums, both)}
@@ -212,7 +214,7 @@ def test_amounts_of_any_length_are_exact() -> None:
 
 def test_another_last_trade_is_a_question_of_order() -> None:
     bars = published_part().with_columns(close=pl.when(pl.int_range(pl.len()) == 3).then("low").otherwise("close"))
-    assert places(judged(part(), bars), Cause.ORDER) == [published_part()["window_start"][3]]
+    assert places(checked(part(), bars), Cause.ORDER) == [published_part()["window_start"][3]]
 
 
 def test_every_cause_and_reason_is_explained_to_the_reader(recordings: Path) -> None:

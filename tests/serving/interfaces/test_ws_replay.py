@@ -20,7 +20,7 @@ from websockets.frames import Close
 
 import serving.replay.source
 from config.settings import Settings
-from producers.counters import LiveReport
+from producers.counters import LiveCounters
 from producers.exchanges import exchange
 from producers.kafka.envelope import Envelope, decode, encode, envelopes
 from producers.live import run
@@ -112,10 +112,10 @@ def test_an_unmodified_producer_publishes_the_recorded_messages_again(
         hot.insert("trades_raw", raw_rows(before))
         symbols = sorted({one.symbol for one in before} - {""})
 
-        def is_whole(report: LiveReport, wanted: int = len(before)) -> bool:
-            return report.published >= wanted
+        def is_whole(counters: LiveCounters, wanted: int = len(before)) -> bool:
+            return counters.published >= wanted
 
-        report = asyncio.run(
+        counters = asyncio.run(
             run(
                 recorded.code,
                 symbols,
@@ -125,7 +125,9 @@ def test_an_unmodified_producer_publishes_the_recorded_messages_again(
                 duration_s=90,
             )
         )
-        assert (report.connections, report.disconnects.total(), report.control["error"]) == (1, 0, 0), recorded.name
+        assert (counters.connections, counters.disconnects.total(), counters.control["error"]) == (1, 0, 0), (
+            recorded.name
+        )
         topic = f"market.crypto.trades.{recorded.code}.raw"
         came = sorted(consume(topic), key=lambda one: (one.partition(), one.offset()))
         after = [decode(one.value() or b"") for one in came]

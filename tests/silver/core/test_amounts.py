@@ -1,4 +1,4 @@
-"""Decimal text: judged and valued exactly as Python's `decimal` would (an independent implementation)."""
+"""Decimal text: validated and read exactly as Python's `decimal` would (an independent implementation)."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ texts = signed | scientific | nasty | st.text(max_size=5)
 
 
 @given(st.lists(st.tuples(texts, st.sampled_from(sorted(LIMITS))), min_size=1, max_size=40))
-def test_price_text_is_judged_as_python_decimal_judges_it(rows: list[tuple[str, str]]) -> None:
+def test_price_text_is_validated_as_python_decimal_does(rows: list[tuple[str, str]]) -> None:
     """Invariants 4 and 5: fault and value of any text equal the oracle's, digit for digit."""
     rows = [(text, symbol) for text, symbol in rows if len(text.lower().partition("e")[2]) < 15]
     refined = refine(bronze([{"price_text": t, "symbol": s, "quantity_text": "1"} for t, s in rows]), RULES)

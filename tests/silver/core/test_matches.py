@@ -184,11 +184,11 @@ def test_what_the_index_has_forgotten_is_asked_of_silver() -> None:
     """Also where a sum is half in the index and half forgotten."""
     tape = Tape([(4, 10, 60_000, True)] * 300)
     journey = Journey(RULES)
-    journey._index = type(journey._index)(journey._in_silver, numbers_bytes_per_market=900)
+    journey._index = type(journey._index)(journey._in_silver, id_bitmap_bytes_per_market=900)
     for order in tape.orders:
         journey.take([envelope(order)])
     market = journey._index._markets["okx", "BTCUSDT"]
-    assert market.numbers.horizon is not None, "nothing was forgotten: the test shows nothing"
+    assert market.id_bitmaps.horizon is not None, "nothing was forgotten: the test shows nothing"
     journey.take(tape.singles)
     journey.take([envelope(order) for order in tape.orders])
     assert journey.duplicates == 300 * 4 + 300
@@ -197,8 +197,8 @@ def test_what_the_index_has_forgotten_is_asked_of_silver() -> None:
 
 @pytest.mark.parametrize("last", [2**64 - 1, 2**63, 2**32, 1_000_000])
 def test_the_largest_sum_at_the_edges_of_the_numbers(last: int) -> None:
-    numbers = np.array([last], dtype=np.uint64)
+    ids = np.array([last], dtype=np.uint64)
     known = BitMap64([last - 999_999])
-    found = match(numbers, np.array([1_000_000]), known, overlap=False)
+    found = match(ids, np.array([1_000_000]), known, overlap=False)
     assert found.partly_known == {0: f"{last - 999_999} of {last - 999_999}-{last}"}
-    assert not match(numbers, np.array([1_000_000]), BitMap64(), overlap=True).is_duplicate.any()
+    assert not match(ids, np.array([1_000_000]), BitMap64(), overlap=True).is_duplicate.any()

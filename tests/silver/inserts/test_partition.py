@@ -303,7 +303,7 @@ def test_of_two_versions_in_one_batch_the_accepted_one_is_the_trade() -> None:
     group.committed = -1
     asyncio.run(run(messages[:1], [], group, server, letters, 1000))
     assert letters.sent[1:] == [(1, "trade_contradicts")]
-    # Nothing is left of it: as after a loss, the trades come again and are judged by what was accepted.
+    # Nothing is left of it: as after a loss, the trades come again and are validated by what was accepted.
     group, again, letters = Group(), Server(accepted=server.accepted), Letters()
     asyncio.run(run(messages, [], group, again, letters, 1000))
     rows = pl.DataFrame(again.rows).sort("trade_id").select("trade_id", "side", "raw_offset").rows()
@@ -367,8 +367,8 @@ def test_a_worker_that_stood_still_inserts_only_if_the_group_still_knows_it(
     assert group.committed == (1 if still_ours else 0)
 
 
-def test_the_next_batch_is_decoded_and_judged_while_the_one_before_is_inserted() -> None:
-    """The insert of the first batch ends only after the second one was judged."""
+def test_the_next_batch_is_decoded_and_validated_while_the_one_before_is_inserted() -> None:
+    """The insert of the first batch ends only after the second one was validated."""
     server, group = Server(), Group()
     validated_ahead = threading.Event()
     seen_ahead: list[bool] = []
@@ -418,11 +418,11 @@ def test_the_next_batch_is_decoded_and_judged_while_the_one_before_is_inserted()
                 await partition.insert_next()
 
     asyncio.run(scenario())
-    assert seen_ahead == [False, True, False], "the second batch was full, and judged ahead; the third was not"
+    assert seen_ahead == [False, True, False], "the second batch was full, and validated ahead; the third was not"
     assert server.rows.num_rows == 6
 
 
-def test_rules_that_change_after_a_batch_was_validated_ahead_judge_it_again() -> None:
+def test_rules_that_change_after_a_batch_was_validated_ahead_validate_it_again() -> None:
     """The rules pinned when the range is recorded decide, not those of the moment it was decoded."""
     other = Rules.of(SymbolRegistry.of(DOCUMENT | {"version": 9}))
     server, book = Server(), SimpleNamespace(current=RULES, rules_for=lambda _: other)

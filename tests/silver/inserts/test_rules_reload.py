@@ -1,4 +1,4 @@
-"""The symbols file is taken over while the worker runs; each insert is judged by exactly one version."""
+"""The symbols file is taken over while the worker runs; each insert is validated by exactly one version."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_comments_and_order_are_no_new_version(symbols: Symbols, open_book: Open
     assert len(kept.documents) == 1
 
 
-def test_another_process_judges_an_interrupted_insert_by_the_rules_it_began_with(
+def test_another_process_validates_an_interrupted_insert_by_the_rules_it_began_with(
     symbols: Symbols, open_book: Open
 ) -> None:
     """Other rules would make another block under the same token, or a second place for a reject."""
@@ -200,7 +200,7 @@ def test_another_process_judges_an_interrupted_insert_by_the_rules_it_began_with
     assert knows(successor, "next", "NEWUSDT")
 
 
-def test_what_the_archive_gives_back_judges_alike(symbols: Symbols, open_book: Open, kept: Kept) -> None:
+def test_what_the_archive_gives_back_validates_alike(symbols: Symbols, open_book: Open, kept: Kept) -> None:
     book = open_book()
     version = book.current.version
     again = SymbolRegistry.of(yaml.safe_load(kept.documents[version]))

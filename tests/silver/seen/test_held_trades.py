@@ -65,17 +65,17 @@ def silver(symbol: str, ids: list[str], token: str, first: int = 0) -> pa.Table:
     return with_insert_columns(validated.valid, token, START)
 
 
-@pytest.mark.parametrize("kind", ["numbers", "texts", "mixed"])
+@pytest.mark.parametrize("kind", ["numeric", "hashed", "mixed"])
 def test_an_index_that_holds_the_newest_ids_knows_all_of_them(
     clickhouse: ClickHouse, silver_trades: HeldTrades, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Invariants 2 and 8: whatever is loaded, a trade that Silver holds is a duplicate, and no other one is."""
     monkeypatch.setattr(held_trades, "LOADED_IDS", 40)
     monkeypatch.setattr(held_trades, "_IDS_A_QUERY", 30)
-    symbol = {"numbers": "BTCUSDT", "texts": "ETHUSDT", "mixed": "SHIBUSDT"}[kind]
-    numbers = [str(5_000 + 7 * n) for n in range(300)]
-    texts = [*AWKWARD, *(str(uuid.UUID(int=n)) for n in range(291))]
-    ids = {"numbers": numbers, "texts": texts, "mixed": [*numbers[:150], *texts[:150]]}[kind]
+    symbol = {"numeric": "BTCUSDT", "hashed": "ETHUSDT", "mixed": "SHIBUSDT"}[kind]
+    numeric = [str(5_000 + 7 * n) for n in range(300)]
+    hashed = [*AWKWARD, *(str(uuid.UUID(int=n)) for n in range(291))]
+    ids = {"numeric": numeric, "hashed": hashed, "mixed": [*numeric[:150], *hashed[:150]]}[kind]
     held = silver(symbol, ids, kind)
     clickhouse.insert("silver_trades", held, kind)
     index = SeenTrades(silver_trades.overlapping)

@@ -101,7 +101,7 @@ def test_which_of_two_copies_is_kept_does_not_depend_on_their_order(
 def test_a_batch_of_many_markets_is_split_as_each_of_them_alone(
     batches: list[list[tuple[tuple[str, str], str, str]]], comes_in_order: bool
 ) -> None:
-    """Numbers and texts, single matches and sums, ascending as live trades are or not."""
+    """Numeric and other ids, single matches and sums, ascending as live trades are or not."""
     whole, alone = SeenTrades(never), {market: SeenTrades(never) for market in MARKETS_NAMED}
     for number, batch in enumerate(batches):
         rows = sorted(batch, key=lambda row: (len(row[1]), row[1])) if comes_in_order else batch
@@ -174,7 +174,7 @@ def test_text_ids_that_were_forgotten_are_asked_of_silver() -> None:
         is_stored = pa.array([trade_id in stored for trade_id in rows["trade_id"].to_pylist()])
         return rows.select(["trade_id", "timestamp", "match_count"]).filter(is_stored)
 
-    index = SeenTrades(in_silver, texts_per_market=100)
+    index = SeenTrades(in_silver, id_hashes_per_market=100)
     old = valid({"trade_id": f"old-{n}", "timestamp": MOMENT.replace(microsecond=n)} for n in range(200))
     new = valid({"trade_id": f"new-{n}", "timestamp": MOMENT.replace(microsecond=900_000 + n)} for n in range(150))
     load_all(index, old)

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from deploy.embedded.clickhouse.endpoint import SinkRefusedError
 from deploy.embedded.clickhouse.kafka.avro import AvroError, Container, Part, long, text
 from deploy.embedded.clickhouse.kafka.catalog import StandIn
-from producers.kafka.flow_control import Pacer
+from producers.kafka.flow_control import FlowControl
 
 _SERVE_SECONDS = 0.02
 _FULL_SECONDS = 0.05
@@ -52,14 +52,14 @@ class KafkaSink:
         stand_in: StandIn,
         config: Mapping[str, object],
         columns: Mapping[str, str],
-        pacer: Callable[[Callable[[float], object]], Pacer],
+        flow_control: Callable[[Callable[[float], object]], FlowControl],
         max_message_bytes: int,
     ) -> None:
         """Args:
         stand_in: the table. Assign a new `stand_in` when it is renamed.
         config: the producer's configuration.
         columns: the types of the table's columns, by name.
-        pacer: makes the pacer from a function that serves delivery callbacks.
+        flow_control: makes the flow control from a function that serves delivery callbacks.
         max_message_bytes: a larger message is split, down to single rows.
         """
         self.stand_in = stand_in
@@ -67,7 +67,7 @@ class KafkaSink:
         self._lock = threading.Lock()
         self._has_failed = False
         self._producer = self._new_producer()
-        self._pacer = pacer(self._serve)
+        self._flow_control = flow_control(self._serve)
         self._refusing = threading.Event()
         self._posts = 0
         self._counters = _Counters()
@@ -125,7 +125,7 @@ class KafkaSink:
     def stop(self) -> None:
         """Fail the inserts that wait, and disconnect from the broker."""
         self.refuse()
-        self._pacer.close()
+        self._flow_control.close()
 
     def status(self) -> dict[str, object]:
         """Counters of delivered rows and messages, the last offset by topic/partition, and how many inserts wait."""
@@ -134,9 +134,9 @@ class KafkaSink:
             "rows": self._counters.rows,
             "messages": self._counters.messages,
             "errors": self._counters.errors,
-            "last_error": self._counters.last_error or self._pacer.last_error,
+            "last_error": self._counters.last_error or self._flow_control.last_error,
             "inserts_waiting": self._posts,
-            "unconsumed_bytes": max(self._pacer.unconsumed().values(), default=0),
+            "unconsumed_bytes": max(self._flow_control.unconsumed().values(), default=0),
             "partitions": {name: {"delivered": offset} for name, offset in sorted(self._counters.offsets.items())},
         }
 
@@ -153,13 +153,13 @@ class KafkaSink:
         key = text(part.last["_key"]) if self._has_key else None
         stamp = 0 if self._stamp_scale is None else long(part.last["_timestamp"], 0)[0] // self._stamp_scale * 1000
         size = len(part.data) + len(key or b"")
-        while not self._pacer.acquire(size, _FULL_SECONDS):
+        while not self._flow_control.acquire(size, _FULL_SECONDS):
             self._check()
 
         def on_delivery(error: KafkaError | None, message: Message) -> None:
-            self._pacer.release(size)
+            self._flow_control.release(size)
             if error is None:
-                self._pacer.delivered(message.topic(), message.partition(), message.offset(), size)
+                self._flow_control.delivered(message.topic(), message.partition(), message.offset(), size)
             with self._lock:
                 post.waiting -= 1
                 if error is None:
@@ -181,7 +181,7 @@ class KafkaSink:
                     continue
                 return
         except (KafkaException, SinkRefusedError):
-            self._pacer.release(size)
+            self._flow_control.release(size)
             raise
 
     def _working_producer(self) -> Producer:

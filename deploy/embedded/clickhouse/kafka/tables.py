@@ -21,7 +21,7 @@ from deploy.embedded.clickhouse.kafka.offsets import UnderWay
 from deploy.embedded.clickhouse.kafka.sink import KafkaSink
 from deploy.embedded.clickhouse.kafka.source import KafkaSource
 from deploy.embedded.clickhouse.sql.tokens import scan
-from producers.kafka.flow_control import Pacer
+from producers.kafka.flow_control import FlowControl
 
 # The catalog is read again at this interval, even if no session of the node has reported a change.
 _REFRESH_SECONDS = 30.0
@@ -48,7 +48,7 @@ class KafkaTables:
         *,
         brokers: str | None = None,
         security: Mapping[str, object] | None = None,
-        pace_group: str | None = None,
+        flow_control_group: str | None = None,
         max_unconsumed_bytes: int = 0,
         max_message_bytes: int = 4_000_000,
     ) -> None:
@@ -58,14 +58,15 @@ class KafkaTables:
         brokers: `host:port,…`, used instead of every table's `kafka_broker_list`.
         security: librdkafka's properties for authentication and TLS, as in a server's `<kafka>` section. A table's own
             settings win.
-        pace_group: the consumer group that sinks wait for.
-        max_unconsumed_bytes: how far a partition may be ahead of what `pace_group` has committed; 0: no limit.
+        flow_control_group: the consumer group that sinks wait for.
+        max_unconsumed_bytes: how far a partition may be ahead of what `flow_control_group` has committed; 0: no limit.
             Inserts wait until there is room.
         max_message_bytes: a larger message of a sink is split.
         """
         self._engine, self._endpoint = engine, endpoint
         self._brokers, self._security = brokers, dict(security or {})
-        self._pace_group, self._max_unconsumed, self._max_message = pace_group, max_unconsumed_bytes, max_message_bytes
+        self._flow_control_group = flow_control_group
+        self._max_unconsumed, self._max_message = max_unconsumed_bytes, max_message_bytes
         self._session = engine.session()
         self._publishing = engine.session()
         self._gate = Gate()
@@ -252,13 +253,13 @@ class KafkaTables:
         table: KafkaTable = stand_in.table
         brokers = self._brokers or table.settings["kafka_broker_list"]
         if table.role is KafkaTableRole.SINK:
-            bound = self._max_unconsumed if self._pace_group else 0
+            bound = self._max_unconsumed if self._flow_control_group else 0
             client = {"bootstrap.servers": brokers, **self._security}
             return KafkaSink(
                 stand_in,
                 {**self._security, **producer_config(table.settings, brokers)},
                 self._columns(stand_in),
-                lambda serve: Pacer(client, self._pace_group or "", bound, serve=serve),
+                lambda serve: FlowControl(client, self._flow_control_group or "", bound, serve=serve),
                 self._max_message,
             )
         uuid = stand_in.uuid

@@ -10,7 +10,7 @@ import pytest
 from producers.exchanges import exchange
 from producers.exchanges.model import UNRECOGNISED
 from producers.kafka.envelope import encode, envelopes
-from silver_processor.revalidation import reread, whole
+from silver_processor.revalidation import parse_again, whole
 
 LIMIT = 1_048_576
 BINANCE = b'{"e":"trade","E":1,"s":"BTCUSDT","t":42,"p":"61837.630","q":"0.02","T":1723161255342,"m":true,"M":true}'
@@ -30,7 +30,7 @@ def unparsed(code: str, frame: bytes) -> bytes:
 def test_a_frame_that_is_recognised_today_gives_what_its_producer_would_publish(code: str, frame: bytes) -> None:
     """Digit for digit, as for a trade that never was in the queue (invariant 4)."""
     (expected,) = envelopes(code, frame, exchange(code).parse(frame), 5)
-    found = reread(unparsed(code, frame), code, LIMIT)
+    found = parse_again(unparsed(code, frame), code, LIMIT)
     assert found.why == ""
     assert found.columns == {
         "exchange": code,
@@ -49,7 +49,7 @@ def test_a_frame_that_is_recognised_today_gives_what_its_producer_would_publish(
 def test_fields_that_bronze_refused_come_as_they_are() -> None:
     """Whatever the reason was: numbers keep their characters, what is no text counts as missing."""
     message = b'{"exchange":"okx","symbol":"BTC-USDT","trade_id":12,"price":1.50,"quantity":2.4e-07,"timestamp":17}'
-    found = reread(message, "", LIMIT)
+    found = parse_again(message, "", LIMIT)
     assert (found.columns["trade_id"], found.columns["price_text"]) == ("12", "1.50")
     assert (found.columns["quantity_text"], found.columns["side"]) == ("2.4e-07", "")
 
@@ -71,8 +71,8 @@ def test_fields_that_bronze_refused_come_as_they_are() -> None:
         (b'{"exchange":"binance","payload":"%%","payload_encoding":"base64"}', "does not match its encoding"),
     ],
 )
-def test_what_cannot_be_read_says_why(message: bytes, why: str) -> None:
-    found = reread(message, "", LIMIT)
+def test_what_cannot_be_parsed_says_why(message: bytes, why: str) -> None:
+    found = parse_again(message, "", LIMIT)
     assert why in found.why
     assert not found.columns
 

@@ -1,4 +1,4 @@
-"""Dead letters judged again: the verdict is the worker's own, and nothing of the row is lost on the way."""
+"""Dead letters validated again: the verdict is the worker's own, and nothing of the row is lost on the way."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_each_letter_has_one_verdict_in_order() -> None:
     assert passing.select(BRONZE.names).equals(pl.DataFrame(given).head(1).select(BRONZE.names))
 
 
-def test_nothing_to_judge() -> None:
+def test_nothing_to_validate() -> None:
     found = revalidate(letters([], []), RULES)
     assert found.verdicts.is_empty()
     assert found.passing.num_rows == 0

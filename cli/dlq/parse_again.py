@@ -1,4 +1,4 @@
-"""Reads dead letters again that Bronze could not read, before they are validated."""
+"""Parses dead letters again that Bronze could not read, before they are validated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cli.common.statements import sql_text
 from config.settings import Settings
 from ddl.render import render_template
 from schemas.reasons import Reason
-from silver_processor.revalidation import FROM_BRONZE, Reread, cannot, reread, whole
+from silver_processor.revalidation import FROM_BRONZE, ParsedAgain, cannot, parse_again, whole
 
 # Runs a statement on the server: SQL and parameters → rows.
 Ask = Callable[[str, Mapping[str, object]], pa.Table]
@@ -25,49 +25,49 @@ _COLUMNS = (
 )
 
 
-def read_again(page: pa.Table, settings: Settings, ask: Ask) -> tuple[pa.Table, list[str]]:
-    """Read again the dead letters that Bronze rejected, by today's parsers and today's Bronze; keeps the order.
+def parse_letters_again(page: pa.Table, settings: Settings, ask: Ask) -> tuple[pa.Table, list[str]]:
+    """Parse again the dead letters that Bronze rejected, by today's parsers and today's Bronze; keeps the order.
 
-    Also returns why each could not be read again: "" where it was, or where Bronze did not reject it.
+    Also returns why each could not be parsed again: "" where it was, or where Bronze did not reject it.
 
     `page`: columns of `cli/sql/dlq_candidates.sql`. `payload`, `payload_bytes` and `payload_encoding` are dropped.
     """
     letters = pl.DataFrame(page)
-    found = [_read(letter, settings, ask) for letter in letters.to_dicts()]
+    found = [_parse(letter, settings, ask) for letter in letters.to_dicts()]
     why = [one.why for one in found]
-    mended = [place for place, one in enumerate(found) if one.columns]
+    parsed = [place for place, one in enumerate(found) if one.columns]
     letters = letters.drop("payload", "payload_bytes", "payload_encoding")
-    if not mended:
+    if not parsed:
         return letters.to_arrow(), why
-    fresh = _as_bronze([found[place].columns for place in mended], settings, ask, letters[mended])
+    fresh = _as_bronze([found[place].columns for place in parsed], settings, ask, letters[parsed])
     kept = letters.with_row_index("place")
-    changed = fresh.with_columns(pl.Series("place", mended, dtype=pl.UInt32)).select(kept.columns)
-    merged = pl.concat([kept.filter(~pl.col("place").is_in(mended)), changed]).sort("place").drop("place")
+    changed = fresh.with_columns(pl.Series("place", parsed, dtype=pl.UInt32)).select(kept.columns)
+    merged = pl.concat([kept.filter(~pl.col("place").is_in(parsed)), changed]).sort("place").drop("place")
     return merged.to_arrow(), why
 
 
-def _read(letter: Mapping[str, Any], settings: Settings, ask: Ask) -> Reread:
+def _parse(letter: Mapping[str, Any], settings: Settings, ask: Ask) -> ParsedAgain:
     reason = letter["reason"]
     if reason not in FROM_BRONZE:
-        return Reread(why=cannot(reason))
+        return ParsedAgain(why=cannot(reason))
     message = whole(letter["payload"], letter["payload_encoding"], letter["payload_bytes"])
     if message is None:
         place = {"topic": letter["raw_topic"], "partition": letter["raw_partition"], "offset": letter["raw_offset"]}
         published = {"published_ms": round(letter["published_at"].timestamp() * 1000)}
         stored = ask(sql_text("dlq_raw_whole"), place | published | {"longest": settings.max_message_bytes})
         if not stored.num_rows:
-            return Reread(why="neither the dead letter nor trades_raw has the whole raw message")
+            return ParsedAgain(why="neither the dead letter nor trades_raw has the whole raw message")
         if stored["bytes"][0].as_py() > settings.max_message_bytes:
-            return reread(b" " * (settings.max_message_bytes + 1), "", settings.max_message_bytes)
+            return parse_again(b" " * (settings.max_message_bytes + 1), "", settings.max_message_bytes)
         value = stored["message"][0].as_py()
         message = value if isinstance(value, bytes) else value.encode()
-    return reread(message, letter["exchange"], settings.max_message_bytes)
+    return parse_again(message, letter["exchange"], settings.max_message_bytes)
 
 
 def _as_bronze(read: Sequence[Mapping[str, str]], settings: Settings, ask: Ask, letters: pl.DataFrame) -> pl.DataFrame:
-    """The dead letters with the fields read, and the times and shards that Bronze would have."""
+    """The dead letters with the fields parsed, and the times and shards that Bronze would have."""
     columns = pl.DataFrame(list(read), schema=dict.fromkeys(_COLUMNS, pl.String))
-    query = render_template(settings, "_reread.sql")
+    query = render_template(settings, "_parse_again.sql")
     answers = [
         pl.DataFrame(
             ask(

@@ -1,4 +1,4 @@
-"""Invariants: a planned reconnect misses nothing; a venue is asked no more often than it allows; health is told."""
+"""Invariants: a planned reconnect misses nothing; an exchange is asked no more often than it allows; health is told."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from types import SimpleNamespace
 import aiohttp
 import pytest
 from confluent_kafka import Message, Producer
+from prometheus_client import REGISTRY as METRICS
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from config.settings import Settings
-from producers.counters import LiveReport
+from producers.counters import LiveCounters
 from producers.exchanges import REGISTRY
 from producers.exchanges.model import Rate, RefusedError, UnknownError
 from producers.kafka import publisher as publisher_module
@@ -65,20 +66,20 @@ def test_the_new_connection_is_subscribed_before_the_old_one_closes_and_nothing_
             number += bool(subscribers)
             await asyncio.sleep(0.001)
 
-    async def main() -> LiveReport:
+    async def main() -> LiveCounters:
         options = dataclasses.replace(QUICK, lifetime_s=0.6, early_s=0.3)
         async with exchange(behave) as url:
             feeding = asyncio.ensure_future(feed())
-            report = await run(
+            counters = await run(
                 "binance", ["BTCUSDT"], settings, endpoint=url, options=options,
-                until=lambda report: report.renewals >= 3, duration_s=DEADLINE_S,
+                until=lambda counters: counters.rotations >= 3, duration_s=DEADLINE_S,
             )  # fmt: skip
             feeding.cancel()
-            return report
+            return counters
 
-    report = asyncio.run(main())
-    assert report.renewals >= 3
-    assert report.disconnects.total() == 0
+    counters = asyncio.run(main())
+    assert counters.rotations >= 3
+    assert counters.disconnects.total() == 0
     assert not any(alone[:3]), "an old connection closed while no new one was subscribed"
     ids = {int(json.loads(message.value())["trade_id"]) for message in consume(settings.raw_topic("binance"))}
     assert ids == set(range(max(ids) + 1))
@@ -97,15 +98,20 @@ def test_a_connection_that_the_exchange_says_it_will_close_is_replaced_before(se
         await connection.wait_closed()
         before.append(len(subscribed))
 
-    async def main() -> LiveReport:
+    async def main() -> LiveCounters:
         async with exchange(behave) as url:
             return await run(
                 "binance", ["BTCUSDT"], settings, endpoint=url, options=QUICK,
-                until=lambda report: report.renewals >= 1, duration_s=DEADLINE_S,
+                until=lambda counters: counters.rotations >= 1, duration_s=DEADLINE_S,
             )  # fmt: skip
 
-    report = asyncio.run(main())
-    assert (report.renewals, report.connections, report.disconnects.total()) == (1, 2, 0)
+    # The metric's old name stays for a release.
+    names = [f"medallion_producer_{name}_total" for name in ("rotations", "renewals")]
+    earlier = [METRICS.get_sample_value(name, {"exchange": "binance"}) or 0.0 for name in names]
+    counters = asyncio.run(main())
+    assert (counters.rotations, counters.connections, counters.disconnects.total()) == (1, 2, 0)
+    now = [METRICS.get_sample_value(name, {"exchange": "binance"}) for name in names]
+    assert now == [value + 1 for value in earlier]
     assert before[0] == 2, "the old connection closed before the new one was subscribed"
 
 
@@ -120,15 +126,15 @@ def test_more_symbols_than_a_connection_may_carry_take_several(
         await connection.send(trade(number, asked[-1][0].split("@")[0].upper()))
         await connection.wait_closed()
 
-    async def main() -> LiveReport:
+    async def main() -> LiveCounters:
         async with exchange(behave) as url:
             return await run(
                 "binance", ["A", "B", "C", "D", "E"], settings, endpoint=url,
-                until=lambda report: report.trades >= 3, duration_s=DEADLINE_S,
+                until=lambda counters: counters.trades >= 3, duration_s=DEADLINE_S,
             )  # fmt: skip
 
-    report = asyncio.run(main())
-    assert report.connections == 3
+    counters = asyncio.run(main())
+    assert counters.connections == 3
     assert sorted(asked) == [["a@trade", "b@trade"], ["c@trade", "d@trade"], ["e@trade"]]
 
 
@@ -136,40 +142,40 @@ def test_the_breaker_opens_after_failures_tries_once_and_closes(monkeypatch: pyt
     now_s = 1_000.0
     monkeypatch.setattr("purgatory.domain.model.time", SimpleNamespace(time=lambda: now_s))
 
-    async def fail(guard: VenueLimits) -> None:
-        async with guard.connecting():
+    async def fail(venue_limits: VenueLimits) -> None:
+        async with venue_limits.connecting():
             raise OSError("down")
 
     async def main() -> None:
         nonlocal now_s
-        guard = VenueLimits("x", Rate(100, 1.0), Rate(100, 1.0), failures=3, open_s=60.0)
+        venue_limits = VenueLimits("x", Rate(100, 1.0), Rate(100, 1.0), failures=3, open_s=60.0)
         for state in (CLOSED, CLOSED, OPEN):
             with pytest.raises(OSError, match="down"):
-                await fail(guard)
-            assert guard.states == {STREAM: state, REST: CLOSED}
+                await fail(venue_limits)
+            assert venue_limits.states == {STREAM: state, REST: CLOSED}
         with pytest.raises(VenueUnavailableError, match="left alone"):
-            await fail(guard)
+            await fail(venue_limits)
         now_s += 61
         with pytest.raises(OSError, match="down"):
-            await fail(guard)
-        assert guard.states[STREAM] == OPEN
+            await fail(venue_limits)
+        assert venue_limits.states[STREAM] == OPEN
         now_s += 59
         with pytest.raises(VenueUnavailableError, match="left alone"):
-            await fail(guard)
+            await fail(venue_limits)
         now_s += 2
-        async with guard.connecting():
-            assert guard.states[STREAM] == HALF_OPEN
-        assert guard.states[STREAM] == CLOSED
+        async with venue_limits.connecting():
+            assert venue_limits.states[STREAM] == HALF_OPEN
+        assert venue_limits.states[STREAM] == CLOSED
 
     asyncio.run(main())
 
 
 def test_connects_and_requests_keep_to_the_rate() -> None:
     async def main() -> float:
-        guard = VenueLimits("x", Rate(2, 0.2), Rate(2, 0.2), failures=3, open_s=1.0)
+        venue_limits = VenueLimits("x", Rate(2, 0.2), Rate(2, 0.2), failures=3, open_s=1.0)
         started = time.monotonic()
         for _ in range(6):
-            async with guard.requesting():
+            async with venue_limits.requesting():
                 pass
         return time.monotonic() - started
 
@@ -180,17 +186,17 @@ def test_symbols_that_an_exchange_does_not_know_open_no_breaker() -> None:
     """Five of them in a list must not keep the others from being asked for; a ban must."""
 
     async def main() -> tuple[str, str]:
-        guard = VenueLimits("x", Rate(100, 1.0), Rate(100, 1.0), failures=3, open_s=60.0)
+        venue_limits = VenueLimits("x", Rate(100, 1.0), Rate(100, 1.0), failures=3, open_s=60.0)
         for _ in range(5):
             with pytest.raises(UnknownError):
-                async with guard.requesting():
+                async with venue_limits.requesting():
                     raise UnknownError("HTTP 400")
-        before = guard.states[REST]
+        before = venue_limits.states[REST]
         for _ in range(3):
             with pytest.raises(RefusedError):
-                async with guard.requesting():
+                async with venue_limits.requesting():
                     raise RefusedError("HTTP 403")
-        return before, guard.states[REST]
+        return before, venue_limits.states[REST]
 
     assert asyncio.run(main()) == (CLOSED, OPEN)
 
@@ -198,15 +204,15 @@ def test_symbols_that_an_exchange_does_not_know_open_no_breaker() -> None:
 def test_an_absent_exchange_is_left_alone_by_the_breaker(settings: Settings) -> None:
     """Without it, a back-off of 10 ms would try some hundred times a second."""
 
-    async def main() -> LiveReport:
+    async def main() -> LiveCounters:
         options = dataclasses.replace(QUICK, back_off_s=0.01, breaker_failures=3, breaker_open_s=60.0)
         return await run(
             "binance", ["X"], settings, endpoint=f"ws://127.0.0.1:{free_port()}", options=options,
-            until=lambda report: report.disconnects["VenueUnavailableError"] >= 1, duration_s=DEADLINE_S,
+            until=lambda counters: counters.disconnects["VenueUnavailableError"] >= 1, duration_s=DEADLINE_S,
         )  # fmt: skip
 
-    report = asyncio.run(main())
-    refused = {cause: count for cause, count in report.disconnects.items() if cause != "VenueUnavailableError"}
+    counters = asyncio.run(main())
+    refused = {cause: count for cause, count in counters.disconnects.items() if cause != "VenueUnavailableError"}
     assert sum(refused.values()) == 3
 
 
@@ -272,32 +278,32 @@ def test_a_slow_broker_slows_the_reading_and_loses_nothing(slow_broker: str, mon
             sent += 1
         await connection.wait_closed()
 
-    async def main() -> LiveReport:
+    async def main() -> LiveCounters:
         async with exchange(behave) as url:
             return await run(
                 "binance", ["X"], Settings(kafka_bootstrap_servers=slow_broker), endpoint=url, options=QUICK,
-                until=lambda report: report.trades >= 1_000, duration_s=DEADLINE_S,
+                until=lambda counters: counters.trades >= 1_000, duration_s=DEADLINE_S,
             )  # fmt: skip
 
     started = time.monotonic()
-    report = asyncio.run(main())
+    counters = asyncio.run(main())
     # `run` raises if anything it took is not acknowledged.
-    assert (report.trades, report.published, report.undelivered) == (1_000, 1_000, 0)
+    assert (counters.trades, counters.published, counters.undelivered) == (1_000, 1_000, 0)
     assert time.monotonic() - started > 1.0, "the broker was not slow: the test shows nothing"
 
 
 def test_what_the_full_buffer_never_took_is_counted_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publisher_module, "_BUFFER_MESSAGES", 50)
-    reports: list[LiveReport] = []
+    counted: list[LiveCounters] = []
 
     async def behave(connection: ServerConnection, number: int) -> None:
         for count in range(200):
             await connection.send(trade(count))
         await connection.wait_closed()
 
-    def until(report: LiveReport) -> bool:
-        reports.append(report)
-        return report.frames > 50
+    def until(counters: LiveCounters) -> bool:
+        counted.append(counters)
+        return counters.frames > 50
 
     async def main() -> None:
         settings = Settings(kafka_bootstrap_servers=f"127.0.0.1:{free_port()}")
@@ -309,8 +315,8 @@ def test_what_the_full_buffer_never_took_is_counted_and_said(monkeypatch: pytest
 
     with pytest.raises(DeliveryError, match="50 of 50 messages were not acknowledged") as caught:
         asyncio.run(main())
-    report = reports[-1]
-    assert report.published == 50
-    assert report.undelivered == report.trades - 50 > 0
-    assert f"and {report.undelivered} more were never taken by the full buffer" in str(caught.value)
-    assert str(caught.value).endswith(f"Not delivered: binance BTCUSDT {report.trades}")
+    counters = counted[-1]
+    assert counters.published == 50
+    assert counters.undelivered == counters.trades - 50 > 0
+    assert f"and {counters.undelivered} more were never taken by the full buffer" in str(caught.value)
+    assert str(caught.value).endswith(f"Not delivered: binance BTCUSDT {counters.trades}")

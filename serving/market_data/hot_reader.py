@@ -51,7 +51,7 @@ def _text(name: str, names: tuple[tuple[str, object], ...]) -> str:
     return _TEMPLATES.get_template(f"{name}.sql").render(dict(names))
 
 
-class Warehouse:
+class HotReader:
     """A pool of connections to ClickHouse's HTTP interface. The caller closes it.
 
     The SQL file of a query limits its rows. A query takes at most `SECONDS`, unless `within` is given.

@@ -1,4 +1,4 @@
--- Times as Bronze normalises them, and the shards of markets, for messages that are read again. No migration.
+-- Times as Bronze normalises them, and the shards of markets, for messages that are parsed again. No migration.
 WITH
     {{ sql.micros_of('text') }}
 SELECT

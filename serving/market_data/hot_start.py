@@ -9,17 +9,17 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
-from serving.market_data.warehouse import Warehouse
+from serving.market_data.hot_reader import HotReader
 
 _REMEMBERED_S = 1.0
 _DAY = 86_400
 
 
-class Tiers:
+class HotStart:
     """The time at which hot rows begin, by cold table."""
 
-    def __init__(self, warehouse: Warehouse) -> None:
-        self._warehouse = warehouse
+    def __init__(self, reader: HotReader) -> None:
+        self._reader = reader
         self._begins: dict[str, int] = {}
         self._read_at = -_REMEMBERED_S
 
@@ -34,7 +34,7 @@ class Tiers:
         """
         now = time.monotonic()
         if now - self._read_at >= _REMEMBERED_S:
-            rows = await self._warehouse.rows("left", {})
+            rows = await self._reader.rows("left", {})
             self._begins = {row["table_name"]: period_end(row["newest"]) for row in rows}
             self._read_at = now
         return self._begins.get(table, 0)
