@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +11,7 @@ from cli.common.arguments import check_span
 from cli.common.context import DataDirOption, JsonOption, YesOption, err, load_settings, out, print_json, print_table
 from cli.common.work import working
 from cli.dlq.message_id import HELP, parse_message
-from config.valid_times import EARLIEST, EARLIEST_US, END_US
+from config.valid_times import EARLIEST_US, END_US
 
 if TYPE_CHECKING:
     from offload.accept import AcceptPlan, Correction, TradeVersion
@@ -98,7 +98,9 @@ def accept(
 
 
 def _micros(moment: datetime | None, otherwise: int) -> int:
-    return (moment.replace(tzinfo=UTC) - EARLIEST) // timedelta(microseconds=1) if moment else otherwise
+    from offload.tables.slices import micros  # noqa: PLC0415 - it imports pyiceberg
+
+    return micros(moment.replace(tzinfo=UTC)) if moment else otherwise
 
 
 def _print(wanted: AcceptPlan, days: list[DayReport], *, done: bool, why_not: str) -> None:

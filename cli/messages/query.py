@@ -112,7 +112,7 @@ def _refused(answer: str, sql: str, settings: Settings, *, verbose: bool, note: 
 def _with_end(chunks: Iterable[bytes], end: bytearray) -> Iterator[bytes]:
     """The chunks; `end` has the last bytes of those that came."""
     for chunk in chunks:
-        end += chunk
+        end += chunk[-_END_BYTES:]
         del end[:-_END_BYTES]
         yield chunk
 

@@ -155,11 +155,7 @@ def find_overlaps(hot: HotStore, start: datetime | None = None, end: datetime | 
         HotStoreError: ClickHouse failed.
         ValueError: a time without a zone.
     """
-    span: dict[str, str | int | list[str]] = {
-        "from_us": micros(start) if start else EARLIEST_US,
-        "to_us": micros(end) if end else END_US,
-    }
-    return [Overlap(**row) for row in hot.rows(render("silver_overlaps.sql"), span)]
+    return [Overlap(**row) for row in hot.rows(render("silver_overlaps.sql"), _bounds(start, end))]
 
 
 class GoneMessages(BaseModel):
@@ -189,13 +185,16 @@ def find_gone(
         HotStoreError: ClickHouse failed.
         ValueError: a time without a zone.
     """
-    span: dict[str, str | int | list[str]] = {
+    rows = hot.rows(render("gone_messages.sql"), {**_bounds(start, end), "at_most": at_most})
+    return [GoneMessages(arrived_at=instant(int(row.pop("arrived_us"))), **row) for row in rows]
+
+
+def _bounds(start: datetime | None, end: datetime | None) -> dict[str, int]:
+    """The parameters of a query of [start, end); without a bound it is that of all valid times."""
+    return {
         "from_us": micros(start) if start else EARLIEST_US,
         "to_us": micros(end) if end else END_US,
-        "at_most": at_most,
     }
-    rows = hot.rows(render("gone_messages.sql"), span)
-    return [GoneMessages(arrived_at=instant(int(row.pop("arrived_us"))), **row) for row in rows]
 
 
 def _count(sources: ProofSources, from_us: int, to_us: int) -> Iterator[LineageCount]:
