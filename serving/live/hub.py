@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 
 from serving import metrics
 from serving.live.messages import Update
@@ -52,6 +52,7 @@ class Hub:
 
     def __init__(self) -> None:
         self._listeners: dict[Stream, set[Outbox]] = {}
+        self._followed: dict[Stream, asyncio.Event] = {}
         self._somebody = asyncio.Event()
 
     @property
@@ -62,6 +63,7 @@ class Hub:
     def listen(self, stream: Stream, outbox: Outbox) -> None:
         """Add a client to the listeners of a stream."""
         self._listeners.setdefault(stream, set()).add(outbox)
+        self._followed.setdefault(stream, asyncio.Event())
         self._somebody.set()
         metrics.STREAMS.set(len(self._listeners))
 
@@ -71,6 +73,7 @@ class Hub:
         outboxes.discard(outbox)
         if not outboxes:
             self._listeners.pop(stream, None)
+            self._followed.pop(stream, None)
         if not self._listeners:
             self._somebody.clear()
         metrics.STREAMS.set(len(self._listeners))
@@ -78,6 +81,17 @@ class Hub:
     async def somebody(self) -> None:
         """Wait until any stream has a listener."""
         await self._somebody.wait()
+
+    def mark_followed(self, streams: Iterable[Stream]) -> None:
+        """From now on every change of these streams is published."""
+        for stream in streams:
+            if stream in self._followed:
+                self._followed[stream].set()
+
+    async def until_followed(self, streams: Iterable[Stream]) -> None:
+        """Wait until every change of these streams is published. They have a listener."""
+        for followed in [self._followed[stream] for stream in streams]:
+            await followed.wait()
 
     def publish(self, stream: Stream, update: Update) -> None:
         """Queue a message for each listener."""

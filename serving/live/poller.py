@@ -123,6 +123,7 @@ class Poller:
         await self._look_for_trades(by_kind["trade"], changed)
         await self._look_for_candles(by_kind["kline"], set(changed))
         await self._look_for_tickers(by_kind["miniTicker"], set(changed))
+        self._hub.mark_followed(streams)
 
     def _forget(self, streams: list[Stream]) -> None:
         listened, markets = set(streams), {stream.market for stream in streams}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import orjson
@@ -18,6 +19,9 @@ _POLICY_VIOLATION = 1008
 _METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS")
 # Binance's code of a request that it does not understand.
 _INVALID = 2
+# A new subscription is confirmed when the service has looked at its markets once, because what came before that look is
+# not sent. If ClickHouse does not answer, it is confirmed after this time.
+_FOLLOWED_WITHIN_S = 2.0
 
 
 class SubscriberConnection:
@@ -41,20 +45,27 @@ class SubscriberConnection:
         except StreamError as error:
             await self._socket.close(_POLICY_VIOLATION, str(error)[:100])
             return
+        try:
+            await self._listen(wanted)
+            await self._talk()
+        except WebSocketDisconnect:
+            pass  # The client has disconnected, perhaps before it was accepted.
+        finally:
+            for stream in self._streams.values():
+                self._hub.leave(stream, self._outbox)
+
+    async def _talk(self) -> None:
         await self._socket.accept()
-        self._listen(wanted)
         metrics.CLIENTS.inc()
         sender = asyncio.create_task(self._send())
         try:
             while True:
                 await self._answer(await self._socket.receive_text())
-        except (WebSocketDisconnect, KeyError, RuntimeError):
-            pass  # The client has disconnected, or sent a binary frame, which is no request.
+        except (KeyError, RuntimeError):
+            pass  # The client sent a binary frame, which is no request, or went away while it was answered.
         finally:
             metrics.CLIENTS.dec()
             sender.cancel()
-            for stream in self._streams.values():
-                self._hub.leave(stream, self._outbox)
 
     async def _send(self) -> None:
         while True:
@@ -68,17 +79,19 @@ class SubscriberConnection:
             raise StreamError(f"Invalid request: more than {MOST_STREAMS} streams on one connection.")
         return [parse(name, self._exchange, self._markets) for name in names]
 
-    def _listen(self, streams: list[Stream]) -> None:
+    async def _listen(self, streams: list[Stream]) -> None:
         for stream in streams:
             self._streams[stream.name] = stream
             self._hub.listen(stream, self._outbox)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hub.until_followed(streams), _FOLLOWED_WITHIN_S)
 
     async def _answer(self, text: str) -> None:
-        answer = self._handle(text)
+        answer = await self._handle(text)
         async with self._sending:
             await self._socket.send_text(orjson.dumps(answer).decode())
 
-    def _handle(self, text: str) -> dict[str, Any]:
+    async def _handle(self, text: str) -> dict[str, Any]:
         try:
             request = orjson.loads(text)
         except orjson.JSONDecodeError:
@@ -89,11 +102,11 @@ class SubscriberConnection:
         if not isinstance(request_id, int | str | None):
             return _refusal("Invalid request: id must be a number or a string.", None)
         try:
-            return {"result": self._do(request.get("method"), request.get("params", [])), "id": request_id}
+            return {"result": await self._do(request.get("method"), request.get("params", [])), "id": request_id}
         except StreamError as error:
             return _refusal(str(error), request_id)
 
-    def _do(self, method: object, params: object) -> list[str] | None:
+    async def _do(self, method: object, params: object) -> list[str] | None:
         if method not in _METHODS:
             raise StreamError(f"Invalid request: method must be one of {', '.join(_METHODS)}.")
         if method == "LIST_SUBSCRIPTIONS":
@@ -101,7 +114,7 @@ class SubscriberConnection:
         if not isinstance(params, list) or not all(isinstance(name, str) for name in params):
             raise StreamError("Invalid request: params must be a list of stream names.")
         if method == "SUBSCRIBE":
-            self._listen(self._parse(params))
+            await self._listen(self._parse(params))
             return None
         for name in params:
             stream = self._streams.pop(name, None)

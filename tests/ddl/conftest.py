@@ -62,5 +62,8 @@ def _definitions(engine: Engine, settings: Settings) -> dict[str, str]:
 
 def _filled(engine: Engine, settings: Settings) -> set[str]:
     database = quote_string(settings.clickhouse_database)
-    rows = engine.execute(f"SELECT DISTINCT table FROM system.parts WHERE database = {database}")
+    # A truncated table has inactive parts for a while.
+    rows = engine.execute(
+        f"SELECT DISTINCT table FROM system.parts WHERE database = {database} AND active AND rows > 0"
+    )
     return {table for (table,) in rows}

@@ -62,6 +62,30 @@ def test_a_client_that_does_not_read_takes_nothing_from_another() -> None:
     assert len(slow) == 2
 
 
+def test_a_subscription_is_confirmed_when_its_changes_are_published_from_then_on() -> None:
+    """A trade between the answer and the first look would be in no answer of REST and in no message."""
+
+    async def subscribe() -> None:
+        hub, first, second = Hub(), Outbox(), Outbox()
+        hub.listen(STREAM, first)
+        waiting = asyncio.create_task(hub.until_followed([STREAM]))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        hub.mark_followed([STREAM])
+        await waiting
+        hub.listen(STREAM, second)
+        await hub.until_followed([STREAM])
+        for outbox in (first, second):
+            hub.leave(STREAM, outbox)
+        hub.listen(STREAM, first)
+        again = asyncio.create_task(hub.until_followed([STREAM]))
+        await asyncio.sleep(0)
+        assert not again.done()
+        again.cancel()
+
+    asyncio.run(subscribe())
+
+
 def test_a_stream_that_nobody_listens_to_is_forgotten() -> None:
     hub, outbox = Hub(), Outbox()
     hub.listen(STREAM, outbox)
