@@ -19,7 +19,7 @@ from ddl.quoting import quote_string
 from ddl.render import render, render_journal
 from ddl.runner import Applied, ObjectStatus, apply, status
 from ddl.statements import MigrationStatement, ObjectKind, split
-from tests.ddl.conftest import core
+from tests.ddl.conftest import core, hand_on
 from tests.ddl.engine import Engine, EngineError
 from tests.ddl.feed import envelope, publish
 
@@ -82,6 +82,7 @@ def test_apply_makes_every_object_once_and_consumption_starts_last(engine: Engin
     engine.sent.clear()
     assert apply(engine, settings) == []
     assert not [sql for sql in engine.sent if not sql.lstrip().startswith("SELECT")]
+    hand_on(settings)
 
 
 def apply_in_pieces(engine: Engine, settings: Settings) -> int:
