@@ -119,9 +119,9 @@ def read_trades(
         numbers = [int(f"{day:%Y%m%d}") for day in around]
         days = rows(client, "coverage_days", _table(client) | asked_for | {"around": numbers})
         gaps = rows(client, "coverage_gaps", asked_for)
-        letters = rows(client, "coverage_letters", asked_for)
+        dead_letters = rows(client, "coverage_dead_letters", asked_for)
     read = [one for one in filled(steps) if asked.exchange in {"", one.exchange}]
-    found = [*_evidence(names, asked, markets, days, gaps, letters, read)]
+    found = [*_evidence(names, asked, markets, days, gaps, dead_letters, read)]
     today = datetime.now(UTC).date()
     return [day for one in found for day in trades_verdicts(one, asked.days(_known(one), today), today)]
 
@@ -216,7 +216,7 @@ def _markets(client: Client, asked: Asked) -> Rows:
 
 
 def _evidence(
-    names: _Names, asked: Asked, markets: Rows, days: Rows, gaps: Rows, letters: Rows, read: Sequence[Filled]
+    names: _Names, asked: Asked, markets: Rows, days: Rows, gaps: Rows, dead_letters: Rows, read: Sequence[Filled]
 ) -> Iterator[TradesEvidence]:
     ends = {(row["exchange"], row["symbol"]): row for row in markets}
     stored: dict[Market, dict[date, StoredDay]] = {}
@@ -227,10 +227,10 @@ def _evidence(
         gap = KnownGap(row["state"], row["has_ids"], row["first_day"], row["last_day"], row["description"])
         known_gaps.setdefault((row["exchange"], row["symbol"]), []).append(gap)
     rejected: dict[Market, dict[date, dict[str, int]]] = {}
-    for row in letters:
+    for row in dead_letters:
         if (market := names.market(row["exchange"], row["symbol"])) in names.entries:
             of_day = rejected.setdefault(market, {}).setdefault(row["day"], {})
-            of_day[row["reason"]] = of_day.get(row["reason"], 0) + row["letters"]
+            of_day[row["reason"]] = of_day.get(row["reason"], 0) + row["dead_letters"]
     spans: dict[Market, list[Filled]] = {}
     for one in read:
         spans.setdefault(names.market(one.exchange, one.symbol), []).append(one)
@@ -264,4 +264,4 @@ def _known(evidence: TradesEvidence) -> set[date]:
     """The known days. If there are none, those of dead letters, whose times may be wrong."""
     days = {gap.first_day for gap in evidence.gaps} | {*([evidence.oldest] if evidence.oldest else [])}
     days |= {datetime.fromtimestamp(one.start_us / 1e6, UTC).date() for one in evidence.filled}
-    return days or {*evidence.letters}
+    return days or {*evidence.dead_letters}

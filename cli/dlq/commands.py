@@ -83,7 +83,7 @@ def _check_names(client: Client, settings: Settings, exchange: str, symbol: str,
     A trade id can only be in a dead letter.
     """
     (known,) = rows(client, "dlq_known_names", {"exchange": exchange, "symbol": symbol, "trade_id": trade_id})
-    if known["letters"]:
+    if known["dead_letters"]:
         return
     check_names(settings, exchange, symbol, canonical=False)
     if trade_id:
@@ -159,7 +159,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show dead letters in full: raw message, Bronze row and rule side by side; resolved ones too."""
-    from cli.dlq import letter as one_letter  # noqa: PLC0415 - it imports Polars
+    from cli.dlq import dead_letter as one_dead_letter  # noqa: PLC0415 - it imports Polars
 
     topic, partition, offset = parse_message(message or ()) or ("", 0, 0)
     parameters = {
@@ -170,12 +170,12 @@ def show(
         "limit": limit,
     }
     with http_client(load_settings(data_dir)) as client:
-        found = one_letter.load(client, parameters)
+        found = one_dead_letter.load(client, parameters)
     if as_json:
         print_json(found)
     else:
-        for letter in found:
-            out.print(one_letter.Panels(letter))
+        for dead_letter in found:
+            out.print(one_dead_letter.Panels(dead_letter))
     if not found:
         err.print("No such dead letter: `medallion dlq list` and `medallion dlq list --resolved` list them.")
         raise typer.Exit(1)
@@ -250,9 +250,10 @@ def replay(
         go_on = "Run the same command again: a message that was sent twice lands once." if yes else "Nothing was sent."
         with working("Validating dead letters", go_on, quiet=as_json) as work:
 
-            def validated(letters: int, passing: int) -> None:
+            def validated(dead_letters: int, passing: int) -> None:
                 work.show(
-                    f"{letters:,} validated, {passing:,} {'sent' if yes else 'pass'}", "the dead letters after these"
+                    f"{dead_letters:,} validated, {passing:,} {'sent' if yes else 'pass'}",
+                    "the dead letters after these",
                 )
 
             changes = replayer.run(send=yes, progress=validated)

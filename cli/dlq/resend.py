@@ -21,7 +21,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from cli.common.context import ServerError
 from cli.common.statements import sql_text
-from cli.dlq.parse_again import parse_letters_again
+from cli.dlq.parse_again import parse_dead_letters_again
 from config.settings import Settings
 from schemas.coordinates import COORDINATES
 from schemas.records import BRONZE
@@ -83,8 +83,8 @@ class Replayer:
         counts: dict[tuple[str, str, str], int] = {}
         validated = passed = 0
         for page in self._pages():
-            letters, why = parse_letters_again(page, self._settings, self._ask)
-            found = revalidate(letters, self._rules)
+            dead_letters, why = parse_dead_letters_again(page, self._settings, self._ask)
+            found = revalidate(dead_letters, self._rules)
             # A dead letter that was parsed again keeps its reason.
             notes = pl.when(pl.col("before").is_in(ABOUT_VERSIONS)).then(pl.lit(_VERSIONS)).otherwise("why")
             verdicts = found.verdicts.with_columns(pl.Series("why", why, dtype=pl.String)).with_columns(

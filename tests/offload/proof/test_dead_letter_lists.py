@@ -49,10 +49,10 @@ def test_a_message_that_is_rejected_as_before_keeps_its_first_rejection(hot: Hot
     reasons = ("symbol_unmapped", "price_above_limit", "symbol_unmapped")
     for hours, reason in enumerate(reasons):
         later = pl.col("rejected_at") + timedelta(hours=hours)
-        letter = dead_letter_rows(trade, reason).with_columns(later)
-        hot.insert("dlq_trades_log", letter)
+        dead_letter = dead_letter_rows(trade, reason).with_columns(later)
+        hot.insert("dlq_trades_log", dead_letter)
         note = through.select(*COORDINATES, "exchange", "symbol", "timestamp")
-        hot.insert("dlq_replays", note.with_columns(letter["rejected_at"], letter["reason"]))
+        hot.insert("dlq_replays", note.with_columns(dead_letter["rejected_at"], dead_letter["reason"]))
     hot.insert("silver_trades", through)
     hot.client.command("OPTIMIZE TABLE dlq_trades_log FINAL")
 
