@@ -24,7 +24,7 @@ _DRAIN_S = 120.0
 _POLL_S = 0.05
 # Distance of ids between loads. No load has as many trades of one market.
 _IDS_A_RUN = 10_000_000
-_COUNTED = (Path(__file__).parents[1] / "sql" / "counted.sql").read_text(encoding="utf-8")
+_COUNTED = (Path(__file__).with_name("sql") / "counted.sql").read_text(encoding="utf-8")
 _runs = count(1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from config.settings import Settings
 if TYPE_CHECKING:
     from clickhouse_connect.driver import Client
 
-FOLDER = Path(__file__).parents[1] / "sql"
+_CLI = Path(__file__).parents[1]
 # Texts come as bytes, since a message need not be UTF-8.
 _ARROW = {"output_format_arrow_string_as_string": 0, "output_format_arrow_compression_method": "none"}
 
@@ -45,12 +46,18 @@ def http_client(settings: Settings) -> Iterator[Client]:
 
 
 def sql_text(name: str) -> str:
-    """The text of `cli/sql/<name>.sql`."""
-    return (FOLDER / f"{name}.sql").read_text(encoding="utf-8")
+    """The text of `sql/<name>.sql`, from whichever room of the command line has it."""
+    return _files()[name].read_text(encoding="utf-8")
+
+
+@cache
+def _files() -> dict[str, Path]:
+    """The SQL files of all rooms by their names, of which no two are equal."""
+    return {path.stem: path for path in _CLI.glob("**/sql/*.sql")}
 
 
 def rows(client: Client, name: str, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
-    """The rows of `cli/sql/<name>.sql`, column name → value; times aware, texts that are not UTF-8 as bytes."""
+    """The rows of a room's `sql/<name>.sql`, column name → value; times aware, texts that are not UTF-8 as bytes."""
     body = client.raw_query(sql_text(name), parameters=dict(parameters), fmt="ArrowStream", settings=_ARROW)
     found = pa.ipc.open_stream(body).read_all().to_pylist()
     return [{column: _readable(value) for column, value in row.items()} for row in found]

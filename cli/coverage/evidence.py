@@ -117,9 +117,9 @@ def read_trades(
         markets = _markets(client, asked)
         around = {day for row in markets for day in (row["day_before"], row["day_after"]) if day > _EPOCH}
         numbers = [int(f"{day:%Y%m%d}") for day in around]
-        days = rows(client, "coverage_days", _table(client) | asked_for | {"around": numbers})
-        gaps = rows(client, "coverage_gaps", asked_for)
-        dead_letters = rows(client, "coverage_dead_letters", asked_for)
+        days = rows(client, "days", _table(client) | asked_for | {"around": numbers})
+        gaps = rows(client, "gaps", asked_for)
+        dead_letters = rows(client, "dead_letters", asked_for)
     read = [one for one in filled(steps) if asked.exchange in {"", one.exchange}]
     found = [*_evidence(names, asked, markets, days, gaps, dead_letters, read)]
     today = datetime.now(UTC).date()
@@ -136,7 +136,7 @@ def read_series(
     """
     names = _Names.of(registry)
     with http_client(settings) as client:
-        found = rows(client, "coverage_series", asked.parameters)
+        found = rows(client, "series", asked.parameters)
     today = datetime.now(UTC).date()
     begins = _begins(names, scheduled, asked)
     kinds: dict[SeriesKey, dict[date, SeriesDay]] = {key: {} for key in begins}
@@ -212,7 +212,7 @@ def _table(client: Client) -> dict[str, object]:
 
 
 def _markets(client: Client, asked: Asked) -> Rows:
-    return rows(client, "coverage_markets", _table(client) | asked.parameters)
+    return rows(client, "markets", _table(client) | asked.parameters)
 
 
 def _evidence(

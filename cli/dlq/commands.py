@@ -82,7 +82,7 @@ def _check_names(client: Client, settings: Settings, exchange: str, symbol: str,
 
     A trade id can only be in a dead letter.
     """
-    (known,) = rows(client, "dlq_known_names", {"exchange": exchange, "symbol": symbol, "trade_id": trade_id})
+    (known,) = rows(client, "known_names", {"exchange": exchange, "symbol": symbol, "trade_id": trade_id})
     if known["dead_letters"]:
         return
     check_names(settings, exchange, symbol, canonical=False)
@@ -116,7 +116,7 @@ def list_records(
     parameters = {**_filters(reason, exchange, symbol, trade_id, since, until), "limit": limit}
     settings = load_settings(data_dir)
     with http_client(settings) as client:
-        found = rows(client, "dlq_list_resolved" if resolved else "dlq_list", parameters)
+        found = rows(client, "list_resolved" if resolved else "list", parameters)
         if not found:
             _check_names(client, settings, exchange, symbol, trade_id)
     if as_json:
@@ -197,14 +197,14 @@ def stats(
     with http_client(settings) as client:
         _check_names(client, settings, exchange, symbol)
         if as_json:
-            print_json(rows(client, "dlq_stats", parameters))
+            print_json(rows(client, "stats", parameters))
         else:
             print_stats(client, parameters)
 
 
 def print_stats(client: Client, parameters: Mapping[str, object]) -> None:
     """Print dead letters by reason."""
-    found = rows(client, "dlq_stats", parameters)
+    found = rows(client, "stats", parameters)
     print_table(
         "Dead letters by reason",
         ("reason", "records", "markets", "first", "last", "latest value"),

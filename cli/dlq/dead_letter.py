@@ -45,8 +45,8 @@ class ShownDeadLetter:
 
 
 def load(client: Client, filters: Mapping[str, object]) -> list[ShownDeadLetter]:
-    """The dead letters that match `filters` (see `cli/sql/dlq_show.sql`), newest first."""
-    return [_complete(client, record) for record in rows(client, "dlq_show", filters)]
+    """The dead letters that match `filters` (see `cli/dlq/sql/show.sql`), newest first."""
+    return [_complete(client, record) for record in rows(client, "show", filters)]
 
 
 def _complete(client: Client, record: Mapping[str, Any]) -> ShownDeadLetter:
@@ -57,11 +57,11 @@ def _complete(client: Client, record: Mapping[str, Any]) -> ShownDeadLetter:
         "offset": record["raw_offset"],
         "published_ms": round(published.replace(tzinfo=published.tzinfo or UTC).timestamp() * 1000),
     }
-    raw = rows(client, "dlq_show_raw", place)
-    bronze = rows(client, "dlq_show_bronze", place)
+    raw = rows(client, "show_raw", place)
+    bronze = rows(client, "show_bronze", place)
     landed = record["landed"]
     named = {name: record[name] for name in ("exchange", "symbol", "trade_id")}
-    held = rows(client, "dlq_show_held", named) if record["reason"] in ABOUT_VERSIONS else []
+    held = rows(client, "show_held", named) if record["reason"] in ABOUT_VERSIONS else []
     return ShownDeadLetter(
         coordinates={name: record[name] for name in COORDINATES},
         rule={name: record[name] for name in _RULE},

@@ -30,7 +30,7 @@ def parse_dead_letters_again(page: pa.Table, settings: Settings, ask: Ask) -> tu
 
     Also returns why each could not be parsed again: "" where it was, or where Bronze did not reject it.
 
-    `page`: columns of `cli/sql/dlq_candidates.sql`. `payload`, `payload_bytes` and `payload_encoding` are dropped.
+    `page`: columns of `cli/dlq/sql/candidates.sql`. `payload`, `payload_bytes` and `payload_encoding` are dropped.
     """
     dead_letters = pl.DataFrame(page)
     found = [_parse(dead_letter, settings, ask) for dead_letter in dead_letters.to_dicts()]
@@ -58,7 +58,7 @@ def _parse(dead_letter: Mapping[str, Any], settings: Settings, ask: Ask) -> Pars
             "offset": dead_letter["raw_offset"],
         }
         published = {"published_ms": round(dead_letter["published_at"].timestamp() * 1000)}
-        stored = ask(sql_text("dlq_raw_whole"), place | published | {"longest": settings.max_message_bytes})
+        stored = ask(sql_text("raw_whole"), place | published | {"longest": settings.max_message_bytes})
         if not stored.num_rows:
             return ParsedAgain(why="neither the dead letter nor trades_raw has the whole raw message")
         if stored["bytes"][0].as_py() > settings.max_message_bytes:

@@ -110,7 +110,7 @@ class Replayer:
         """
         deadline = time.monotonic() + timeout_s
         while True:
-            (row,) = self._select("dlq_progress", {"replay_id": self.replay_id}).to_pylist()
+            (row,) = self._select("progress", {"replay_id": self.replay_id}).to_pylist()
             now = ReplayProgress(**row)
             progress(now)
             if not now.pending or time.monotonic() >= deadline:
@@ -121,7 +121,7 @@ class Replayer:
     def confirm(self) -> None:
         """Confirm the messages that have landed, also those of earlier, interrupted replays."""
         try:
-            self._client.command(sql_text("dlq_confirm"))
+            self._client.command(sql_text("confirm"))
         except (ClickHouseError, OSError) as error:
             raise self._explained(error) from error
 
@@ -130,7 +130,7 @@ class Replayer:
         while True:
             asked = {**self._filters, **after, "shards": self._settings.bronze_shards, "page": PAGE_ROWS}
             asked["from_bronze"] = sorted(FROM_BRONZE)
-            page = self._select("dlq_candidates", asked)
+            page = self._select("candidates", asked)
             if page.num_rows:
                 yield page
             if page.num_rows < PAGE_ROWS:
