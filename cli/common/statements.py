@@ -8,9 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from cli.common.context import server_error
+from config.clickhouse_arrow import select_arrow
 from config.connections import clickhouse_http
 from config.settings import Settings
 
@@ -18,13 +17,13 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver import Client
 
 _CLI = Path(__file__).parents[1]
-# Texts come as bytes, since a message need not be UTF-8.
-_ARROW = {"output_format_arrow_string_as_string": 0, "output_format_arrow_compression_method": "none"}
 
 
 @contextmanager
 def http_client(settings: Settings) -> Iterator[Client]:
     """An HTTP client for the pipeline's database. This protocol has server-side parameters.
+
+    For commands: nothing is repeated, and a server that does not answer ends the command with a message.
 
     Raises:
         ServerError: whatever the client raises inside the `with` block.
@@ -58,8 +57,8 @@ def _files() -> dict[str, Path]:
 
 def rows(client: Client, name: str, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
     """The rows of a room's `sql/<name>.sql`, column name → value; times aware, texts that are not UTF-8 as bytes."""
-    body = client.raw_query(sql_text(name), parameters=dict(parameters), fmt="ArrowStream", settings=_ARROW)
-    found = pa.ipc.open_stream(body).read_all().to_pylist()
+    # Texts come as bytes, since a message need not be UTF-8.
+    found = select_arrow(client, sql_text(name), parameters, text=False).to_pylist()
     return [{column: _readable(value) for column, value in row.items()} for row in found]
 
 

@@ -22,6 +22,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from cli.common.context import ServerError
 from cli.common.statements import sql_text
 from cli.dlq.parse_again import parse_dead_letters_again
+from config.clickhouse_arrow import insert_arrow, select_arrow
 from config.settings import Settings
 from schemas.coordinates import COORDINATES
 from schemas.records import BRONZE
@@ -171,27 +172,15 @@ class Replayer:
         return self._ask(sql_text(name), parameters)
 
     def _ask(self, query: str, parameters: Mapping[str, object]) -> pa.Table:
-        settings = {"output_format_arrow_string_as_string": 1, "output_format_arrow_compression_method": "none"}
         try:
-            body = self._client.raw_query(query, parameters=dict(parameters), fmt="ArrowStream", settings=settings)
+            return select_arrow(self._client, query, parameters)
         except (ClickHouseError, OSError) as error:
             raise self._explained(error) from error
-        return pa.ipc.open_stream(body).read_all()
 
     def _insert(self, table: str, rows: pl.DataFrame) -> None:
-        stream = pa.BufferOutputStream()
         content = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
-        with pa.ipc.new_stream(stream, content.schema) as writer:
-            writer.write_table(content)
-        settings = {"max_partitions_per_insert_block": 0, "async_insert": 0}
         try:
-            self._client.raw_insert(
-                table,
-                column_names=rows.columns,
-                insert_block=bytes(stream.getvalue()),
-                settings=settings,
-                fmt="ArrowStream",
-            )
+            insert_arrow(self._client, table, content, {"max_partitions_per_insert_block": 0, "async_insert": 0})
         except (ClickHouseError, OSError) as error:
             raise self._explained(error) from error
 

@@ -47,6 +47,9 @@ def _text(name: str, names: tuple[tuple[str, object], ...]) -> str:
 class HotReader:
     """A pool of connections to ClickHouse's HTTP interface. The caller closes it.
 
+    It does not use clickhouse-connect as the other rooms do: its answers are JSON lines, and it runs in asyncio without
+    threads and without pyarrow.
+
     The SQL file of a query limits its rows. A query takes at most `SECONDS`, unless `within` is given.
     """
 
