@@ -10,6 +10,7 @@ import pytest
 
 from config.settings import Settings
 from offload.clickhouse.tiers import Tiers
+from offload.rederive.bronze import BronzeRederivation, HotBronze
 from offload.rederive.from_raw import rederive_from_raw
 from offload.run import run
 from offload.tables.cold_tables import BY_NAME
@@ -85,6 +86,27 @@ def test_a_mended_view_mends_bronze_silver_and_gold(posted: Settings, hot: HotTa
     again = rederive_from_raw(Tiers.open(posted), FROM, DAY_AFTER, exchange="binance")
     assert {(hour.added, hour.removed, hour.altered) for hour in again.bronze} == {(0, 0, 0)}
     assert again.bronze_published == ()
+
+
+def test_what_0_2_left_undone_is_done(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    """It noted a day whose hot Bronze, Silver and Gold lack rows of cold Bronze by other properties."""
+    day_us = int(FROM.timestamp()) * 1_000_000
+    hot.load(trades)
+    tiers = Tiers.open(settings)
+    run(tiers)
+    hot.client.command("ALTER TABLE bronze_trades DELETE WHERE symbol = 'ETHUSDT' SETTINGS mutations_sync = 2")
+    assert 0 < hot.count("bronze_trades") < trades.height
+    with load(settings, BRONZE).transaction() as transaction:
+        names = [f"medallion.{name}.{day_us}" for name in ("rebronzed", "rebronzed-silver", "silver-pending")]
+        transaction.set_properties(dict.fromkeys(names, ""))
+    bronze = BronzeRederivation(tiers)
+    assert bronze.pending_days() == {day_us}
+    assert HotBronze(tiers).replace_pending() == ["bronze_trades/20240808"]
+    assert hot.count("bronze_trades") == trades.height
+    bronze.clear_pending({day_us - 86_400_000_000})
+    assert bronze.pending_days() == {day_us}, "another day is still to be done"
+    bronze.clear_pending({day_us})
+    assert not {name for name in load(settings, BRONZE).properties if name.endswith(str(day_us))}
 
 
 @pytest.mark.nightly
