@@ -1,4 +1,4 @@
-"""`medallion rederive`: Silver and Gold again from cold Bronze, or Bronze too from cold Raw, by today's rules."""
+"""`medallion rederive`: makes Silver and Gold again by today's rules from cold Bronze, or all three from cold Raw."""
 
 from __future__ import annotations
 

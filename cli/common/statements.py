@@ -1,4 +1,4 @@
-"""Runs the commands' SQL files with parameters; results are rows with named columns."""
+"""Runs the SQL files of the commands with parameters, and returns rows with named columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Brings together what is known of each market: ClickHouse, the checkpoint and the registry."""
+"""Collects what ClickHouse, the backfill checkpoint and the registry know of each market."""
 
 from __future__ import annotations
 

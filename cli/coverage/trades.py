@@ -1,4 +1,4 @@
-"""Finds how complete the days of a market's trades are: what is stored, gaps, dead letters, the checkpoint. No I/O."""
+"""Finds how complete the days of a market's trades are, by trades, gaps, dead letters and the checkpoint. No I/O."""
 
 from __future__ import annotations
 

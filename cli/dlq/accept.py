@@ -1,4 +1,4 @@
-"""`medallion dlq accept`: accepts another version of trades, in Silver, Gold and the cold tables."""
+"""`medallion dlq accept`: puts another version of trades into Silver, Gold and the cold tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`medallion dlq list|show|stats|replay|accept`: why trades were rejected, and how they get through."""
+"""`medallion dlq list|show|stats|replay|accept`: shows why trades were rejected, and sends them again."""
 
 from __future__ import annotations
 

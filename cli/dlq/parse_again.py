@@ -1,4 +1,4 @@
-"""Parses dead letters again that Bronze could not read, before they are validated."""
+"""Parses the dead letters that Bronze could not read, before they are validated again."""
 
 from __future__ import annotations
 

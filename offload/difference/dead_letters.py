@@ -1,4 +1,4 @@
-"""Changes the dead letters and counted duplicates with a re-derivation, so that each message stays in one place.
+"""Adapts dead letters and counted duplicates to a re-derivation, so that each message stays in one place.
 
 A dead letter whose message now passes gets a note in `dlq_replays` before Silver has the trade. A message that now
 fails gets a dead letter and a note while Silver still has its trade. The view `dlq_resolutions` evaluates a note by
