@@ -1,4 +1,4 @@
-"""The `medallion` command as a process; `python -m cli` is the same."""
+"""Runs the `medallion` command, also as `python -m cli`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`medallion demo`: recorded and synthetic trades, served over real WebSockets, through every layer."""
+"""`medallion demo`: sends recorded and synthetic trades over real WebSockets through every layer."""
 
 from __future__ import annotations
 

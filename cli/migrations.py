@@ -1,4 +1,4 @@
-"""`medallion ddl apply|status|render`."""
+"""`medallion ddl apply|status|render`: applies the migrations, and shows them."""
 
 from __future__ import annotations
 

@@ -58,8 +58,23 @@ def render_template(settings: Settings, name: str, **more: object) -> str:
     return environment.get_template(name).render(_variables(settings, environment), **more)
 
 
-def share_definitions(environment: Environment) -> None:
-    """Give an environment of SQL templates what the files `_*.sql` of this folder use: filters and constants."""
+def room_templates(package: Path) -> Environment:
+    """The SQL of a package that is no migration: the files of the folders `sql` of its rooms, as templates.
+
+    A file is named without its folder, so no two rooms of a package have files of one name. The templates can use the
+    macros, filters and constants of the migrations.
+    """
+    environment = Environment(
+        loader=FileSystemLoader([*sorted(package.glob("**/sql")), MIGRATIONS_FOLDER]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        autoescape=False,  # noqa: S701 - the output is SQL, and all variables are constants or quoted
+    )
+    _share_definitions(environment)
+    return environment
+
+
+def _share_definitions(environment: Environment) -> None:
     environment.filters |= {"literal": quote_string, "name": quote_name}
     environment.globals |= {"counted_kinds": COUNTED, "end_us": END_US}
 
@@ -89,7 +104,7 @@ def _environment(folder: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    share_definitions(environment)
+    _share_definitions(environment)
     environment.globals["counting"] = environment.get_template("_counting.sql").module
     return environment
 

@@ -44,7 +44,7 @@ _CORRECTION = pl.Schema([*HELD.items(), ("old_timestamp", _TIME), ("accepted_at"
 
 
 @dataclass(frozen=True)
-class LetterFilter:
+class DeadLetterFilter:
     """Selects dead letters. `message` names one (topic, partition, offset); the other fields are filters, empty: all.
 
     `symbol` in the exchange's own spelling; the version's event time is in [`from_us`, `to_us`) (µs, UTC).
@@ -166,7 +166,7 @@ class AcceptPlan:
 OnPhase = Callable[[str], None]
 
 
-def plan_accept(tiers: Tiers, chosen: LetterFilter) -> AcceptPlan:
+def plan_accept(tiers: Tiers, chosen: DeadLetterFilter) -> AcceptPlan:
     """The changes that accepting the newest chosen version of each trade would make. Writes nothing.
 
     Raises:
@@ -174,8 +174,8 @@ def plan_accept(tiers: Tiers, chosen: LetterFilter) -> AcceptPlan:
     """
     hot = tiers.hot
     rules = Rules.of(SymbolRegistry.load(tiers.settings.symbols_file))
-    letters = _read(hot, "accept_letters.sql", BRONZE.names, chosen).to_arrow().cast(BRONZE)
-    refined = refine(letters, rules)
+    dead_letters = _read(hot, "accept_dead_letters.sql", BRONZE.names, chosen).to_arrow().cast(BRONZE)
+    refined = refine(dead_letters, rules)
     valid = pl.DataFrame(refined.valid)
     noted = (
         _read(hot, "accept_corrections.sql", list(_CORRECTION), chosen).select(_CORRECTION.names()).cast(_CORRECTION)
@@ -239,7 +239,7 @@ def _record(hot: HotStore, rows: pl.DataFrame) -> None:
         hot.insert("corrections", filled.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
 
-def _read(hot: HotStore, name: str, columns: Sequence[str], chosen: LetterFilter) -> pl.DataFrame:
+def _read(hot: HotStore, name: str, columns: Sequence[str], chosen: DeadLetterFilter) -> pl.DataFrame:
     with hot.parquet(render(name, columns=columns), chosen.parameters) as chunks:
         return pl.read_parquet(io.BytesIO(b"".join(chunks)))
 

@@ -1,8 +1,8 @@
 """Pins: names of consistent versions of all cold tables. A pinned version never expires and stays the same.
 
-A pin is an Iceberg tag of that name on every table that had a snapshot, and a record of the snapshot ids. The record is
-a property of `raw_trades` and is written last. Without it the pin is unfinished and does not exist. Another property is
-written first. It distinguishes the tags of an interrupted creation from those of another tool.
+A pin is an Iceberg tag, named as the pin, on every table that had a snapshot, and a record of the snapshot ids. The
+record is a property of `raw_trades` and is written last: without it the pin does not exist. Another property is written
+first. It tells the tags of a creation that died from those of another tool.
 """
 
 from __future__ import annotations

@@ -173,4 +173,4 @@ class SeriesRun:
         if not ids:
             return {}
         asked: dict[str, Any] = {"series": question.series.name, "ids": ids}
-        return {row["reason"]: row["letters"] for row in self._store.rows("rejects", asked)}
+        return {row["reason"]: row["dead_letters"] for row in self._store.rows("rejects", asked)}

@@ -17,6 +17,7 @@ import tenacity
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from urllib3.exceptions import HTTPError
 
+from config.clickhouse_arrow import insert_arrow, insert_once_settings, select_arrow
 from config.connections import clickhouse_http
 from config.retry import retry_until_stopped
 from config.settings import Settings
@@ -26,12 +27,6 @@ from series.errors import StoreError
 
 _SQL = Path(__file__).with_name("sql")
 _FAILURES: tuple[type[Exception], ...] = (ClickHouseError, HTTPError, OSError)
-_INSERT_SETTINGS = {
-    "deduplicate_insert": "enable",
-    "deduplicate_blocks_in_dependent_materialized_views": 1,
-    "max_partitions_per_insert_block": 0,
-    "async_insert": 0,
-}
 # So often a server that does not answer is tried, in 15 s on average. Then the run ends.
 _TRIES = 8
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -39,7 +34,11 @@ _log = structlog.get_logger(__name__)
 
 
 class SeriesStore:
-    """One HTTP connection. Threads take turns."""
+    """One HTTP connection. Threads take turns.
+
+    Unlike the Silver worker's client, it gives up after `_TRIES`, and the run ends; unlike a command's, it bears a
+    restart of the server in the middle of a run.
+    """
 
     def __init__(self, settings: Settings) -> None:
         """Connects.
@@ -80,17 +79,10 @@ class SeriesStore:
         Raises:
             StoreError: as `insert`.
         """
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, rows.schema) as writer:
-            writer.write_table(rows)
-        body = sink.getvalue()
-        settings = _INSERT_SETTINGS | {"insert_deduplication_token": token}
 
         def send() -> None:
             with self._turn:
-                self._client.raw_insert(
-                    table, rows.column_names, insert_block=body, settings=settings, fmt="ArrowStream"
-                )
+                insert_arrow(self._client, table, rows, insert_once_settings(token))
 
         self._retry(send)
 
@@ -104,14 +96,7 @@ class SeriesStore:
 
         def ask() -> None:
             with self._turn:
-                found[:] = [
-                    self._client.query_arrow(
-                        statement,
-                        dict(parameters),
-                        settings={"output_format_arrow_low_cardinality_as_dictionary": 0},
-                        use_strings=True,
-                    )
-                ]
+                found[:] = [select_arrow(self._client, statement, parameters)]
 
         self._retry(ask)
         return found[0]

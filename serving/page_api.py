@@ -26,7 +26,7 @@ from serving.rest.endpoints import json_response
 from serving.rest.shared import Endpoint
 
 _MOST_TRADES = 200
-_MOST_LETTERS = 200
+_MOST_DEAD_LETTERS = 200
 _MOST_CANDLES = 1_000
 _MOST_VERDICTS = 1_000
 _MOST_ROWS = 1_000
@@ -230,11 +230,11 @@ class PageApi:
     async def pipeline(self, request: Request) -> Response:
         """The last minute by exchange: trades a second, and seconds (p50, p99) of each stage; dead letters."""
         RequestParameters(request.query_params.multi_items(), frozenset())
-        stages, letters = await self._reader.gather(
+        stages, dead_letters = await self._reader.gather(
             self._reader.rows("stages", {"seconds": _RATE_SECONDS, "hours": _RATE_HOURS}),
-            self._reader.rows("letters_by_reason", {}),
+            self._reader.rows("dead_letters_by_reason", {}),
         )
-        return json_response({"seconds": _RATE_SECONDS, "exchanges": stages, "deadLetters": letters})
+        return json_response({"seconds": _RATE_SECONDS, "exchanges": stages, "deadLetters": dead_letters})
 
     async def dead_letters(self, request: Request) -> Response:
         """The newest open dead letters; `reason`, `exchange` and `symbol` filter."""
@@ -244,8 +244,8 @@ class PageApi:
         for name, value in wanted.items():
             if len(str(value)) > _MOST_TEXT:
                 raise invalid(name)
-        limit = parameters.limit(_MOST_LETTERS, _MOST_LETTERS)
-        rows: list[Row] = await self._reader.rows("letters", wanted | {"limit": limit})
+        limit = parameters.limit(_MOST_DEAD_LETTERS, _MOST_DEAD_LETTERS)
+        rows: list[Row] = await self._reader.rows("dead_letters", wanted | {"limit": limit})
         return json_response({"letters": rows})
 
     def _exchange(self, parameters: RequestParameters) -> str:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from urllib3.exceptions import HTTPError
 
+from config.clickhouse_arrow import arrow_settings, insert_once_settings, select_arrow
 from config.connections import clickhouse_http
 from config.settings import Settings
 from silver_processor.batching.ranges import MAX_INSERT_ROWS
@@ -35,6 +36,8 @@ class SilverPausedError(RuntimeError):
 class ClickHouse:
     """One HTTP connection, opened by the first request. Every method waits for a server that is away.
 
+    The other clients give up, since a person or a schedule runs them again. A worker must not skip a trade.
+
     Raises (every method):
         WorkerStoppedError: the worker stops.
     """
@@ -48,10 +51,7 @@ class ClickHouse:
         """The result of a query. `text=False` returns String columns as bytes."""
 
         def request() -> pa.Table:
-            body = self._connection().raw_query(
-                query, parameters=dict(parameters), fmt="ArrowStream", settings=_arrow_settings(text)
-            )
-            return pa.ipc.open_stream(body).read_all()
+            return select_arrow(self._connection(), query, parameters, text=text)
 
         return self._retry.until_done("read from ClickHouse", request, _FAILURES)
 
@@ -65,7 +65,7 @@ class ClickHouse:
 
         def stream() -> None:
             body = self._connection().raw_stream(
-                query, parameters=dict(parameters), fmt="ArrowStream", settings=_arrow_settings(text=True)
+                query, parameters=dict(parameters), fmt="ArrowStream", settings=arrow_settings(text=True)
             )
             with contextlib.closing(body), pa.ipc.open_stream(body) as reader:
                 consume(pa.Table.from_batches([batch]) for batch in reader)
@@ -82,12 +82,7 @@ class ClickHouse:
             SilverPausedError: a re-derivation replaces a day of the rows.
         """
         body = _arrow_stream(rows)
-        settings = {
-            "deduplicate_insert": "enable",
-            "insert_deduplication_token": token,
-            "deduplicate_blocks_in_dependent_materialized_views": 1,
-            "max_partitions_per_insert_block": 0,
-            "async_insert": 0,
+        settings = insert_once_settings(token) | {
             "max_insert_block_size": MAX_INSERT_ROWS,
             "min_insert_block_size_rows": MAX_INSERT_ROWS,
             "min_insert_block_size_bytes": 0,
@@ -111,10 +106,6 @@ class ClickHouse:
         if self._client is None:
             self._client = clickhouse_connect.get_client(**clickhouse_http(self._settings))
         return self._client
-
-
-def _arrow_settings(text: bool) -> dict[str, Any]:
-    return {"output_format_arrow_string_as_string": int(text), "output_format_arrow_compression_method": "none"}
 
 
 def _arrow_stream(rows: pa.Table) -> pa.Buffer:

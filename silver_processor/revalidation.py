@@ -137,13 +137,13 @@ class Revalidated:
     passing: pa.Table
 
 
-def revalidate(letters: pa.Table, rules: Rules) -> Revalidated:
+def revalidate(dead_letters: pa.Table, rules: Rules) -> Revalidated:
     """Validate dead letters by `rules`, as the worker validates their Bronze rows.
 
-    `letters` has the columns of `BRONZE`, `reason` and any others, one row for each raw message. The value of `defect`
-    is not checked: where `parse_again` could remove the defect, call it first.
+    `dead_letters` has the columns of `BRONZE`, `reason` and any others, one row for each raw message. The value of
+    `defect` is not checked: where `parse_again` could remove the defect, call it first.
     """
-    rows = pl.DataFrame(letters)
+    rows = pl.DataFrame(dead_letters)
     # The rules decide neither about a Bronze message as a whole nor about a trade of which Silver has another version.
     known = rows.filter(~pl.col("reason").is_in([Reason.BRONZE_UNREADABLE.value, *ABOUT_VERSIONS]))
     refined = refine(known.select(BRONZE.names).to_arrow().cast(BRONZE), rules)

@@ -25,7 +25,7 @@ from deploy.embedded.layout import DataDir
 from deploy.embedded.ports import free_ports
 from deploy.embedded.services import Ports, Service, broker_service, clickhouse_service, stack_environment
 
-_HERE = Path(__file__).parent
+_SQL = Path(__file__).with_name("sql")
 _START_S = 120.0
 _STOP_S = 20.0
 _POLL_S = 0.05
@@ -112,4 +112,4 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _text(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")
+    return (_SQL / name).read_text(encoding="utf-8")

@@ -21,7 +21,7 @@ from producers.kafka.envelope import encode
 
 MARKETS = 40
 _CHUNK = 65_536
-_SQL = Path(__file__).parents[1] / "sql"
+_SQL = Path(__file__).with_name("sql")
 
 
 @dataclass(frozen=True, slots=True)

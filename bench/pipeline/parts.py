@@ -21,7 +21,7 @@ SHORT_S = 60.0
 _SAMPLES = 60
 # The looks at the candles are kept in memory, up to an hour of them. One a second is enough to see that trades arrive.
 _PAUSE_S = 1.0
-_SQL = (Path(__file__).parents[1] / "sql" / "parts.sql").read_text(encoding="utf-8")
+_SQL = (Path(__file__).with_name("sql") / "parts.sql").read_text(encoding="utf-8")
 
 
 def active_parts(target: Target) -> list[dict[str, Any]]:

@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 
 from bench.load import LoadReport
 from bench.pipeline.visibility import PAUSE_S, Watcher
 from bench.sampler import ProcessSampler
 from bench.stack import Target, http_client, native_client
+from config.clickhouse_arrow import select_arrow
 
 _DRAIN_S = 120.0
 _POLL_S = 0.05
 # Distance of ids between loads. No load has as many trades of one market.
 _IDS_A_RUN = 10_000_000
-_COUNTED = (Path(__file__).parents[1] / "sql" / "counted.sql").read_text(encoding="utf-8")
+_COUNTED = (Path(__file__).with_name("sql") / "counted.sql").read_text(encoding="utf-8")
 _runs = count(1)
 
 
@@ -89,8 +89,7 @@ def select(target: Target, query: str, **parameters: Any) -> pl.DataFrame:
     """Run a query over HTTP and return its rows."""
     client = http_client(target.settings)
     try:
-        body = client.raw_query(query, parameters=parameters, fmt="ArrowStream")
-        return pl.DataFrame(pa.ipc.open_stream(body).read_all())
+        return pl.DataFrame(select_arrow(client, query, parameters))
     finally:
         client.close()
 

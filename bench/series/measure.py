@@ -32,7 +32,7 @@ _BEGINS_MS = 1_704_067_200_000
 # Only one bar in so many is inserted row by row: this is slow, and its rate does not depend on the number of rows.
 _ROW_WISE_PART = 200
 _MARKET = {"exchange": "binance", "symbol": "BTCUSDT", "frame": "1m"}
-_CREATE = (Path(__file__).parents[1] / "sql" / "row_wise_bars.sql").read_text(encoding="utf-8")
+_CREATE = (Path(__file__).with_name("sql") / "row_wise_bars.sql").read_text(encoding="utf-8")
 
 
 class BarsError(RuntimeError):

@@ -47,7 +47,7 @@ _CONNECTING_S = 30.0
 # Distance of ids between loads. No load has as many trades of one market.
 _IDS_A_RUN = 10_000_000
 _PIN = "bench"
-_SQL = Path(__file__).parents[1] / "sql" / "serving_silver.sql"
+_SQL = Path(__file__).with_name("sql") / "serving_silver.sql"
 
 
 def measure(plan: Plan, say: Callable[[str], None]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from bench.silver.feed import BronzeFeed, producer
 from bench.silver.place import LOOK, Place, PlaceError, wait_until
 from offload.clickhouse.client import ClickHouseHttp
 
-_TIMES = (Path(__file__).parents[1] / "sql" / "silver_times.sql").read_text(encoding="utf-8")
+_TIMES = (Path(__file__).with_name("sql") / "silver_times.sql").read_text(encoding="utf-8")
 _US = 1_000_000
 # A contender that needs longer after the load does not keep up, and its latencies mean nothing.
 _CATCH_UP_S = 30.0

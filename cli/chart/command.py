@@ -84,7 +84,7 @@ def chart(
             "until": _text(until or END),
             "last": wanted or 2**63,
         }
-        candles = [_candle(*row.values()) for row in rows(client, "chart_candles", asked)][::-1]
+        candles = [_candle(*row.values()) for row in rows(client, "candles", asked)][::-1]
     if not candles:
         check_names(settings, exchange, symbol, canonical=True)
         raise NoCandlesError(

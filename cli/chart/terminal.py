@@ -1,4 +1,4 @@
-"""Candles and volume as lines of text: two heights a row for prices, eight for volumes."""
+"""Draws candles and volume as lines of text. A line has two steps of price, or eight of volume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`medallion lineage trace|series|verify`: where a number comes from, and the proof that no message is missing."""
+"""`medallion lineage trace|series|verify`: traces a number to its messages, and proves that no message is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`medallion lineage series`: from a row of a series to the answers that it is from."""
+"""`medallion lineage series`: finds the answers that a row of a series comes from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`medallion offload run|serve|status|views|gate|maintain|verify`: the cold tier."""
+"""`medallion offload run|serve|status|views|gate|maintain|verify`: writes, maintains and checks the cold tier."""
 
 from __future__ import annotations
 

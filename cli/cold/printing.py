@@ -1,4 +1,4 @@
-"""How the offload, the proofs and a comparison of hot and cold are printed for people."""
+"""Prints for people: reports of the offload, of the proofs, and of the comparison of hot and cold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the offload and the proofs show where they are."""
+"""Shows the progress of the offload and of the proofs."""
 
 from __future__ import annotations
 

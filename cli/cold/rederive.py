@@ -1,4 +1,4 @@
-"""`medallion rederive`: Silver and Gold again from cold Bronze, or Bronze too from cold Raw, by today's rules."""
+"""`medallion rederive`: makes Silver and Gold again by today's rules from cold Bronze, or all three from cold Raw."""
 
 from __future__ import annotations
 
@@ -140,10 +140,10 @@ def _print(report: RawReport, dry_run: bool, layer: Layer) -> None:
 def _print_days(days: Sequence[DayReport], title: str) -> None:
     frames = list(days[0].candles_altered) if days else []
     names = ("exchange", "day", "rows", "added", "removed", "altered", "without Bronze")
-    letters = ("letters resolved", "new letters")
+    dead_letters = ("dead letters resolved", "new dead letters")
     print_table(
         f"{title} in Silver and Gold",
-        (*names, *(f"{frame} candles" for frame in frames), *letters),
+        (*names, *(f"{frame} candles" for frame in frames), *dead_letters),
         [
             (
                 day.exchange,

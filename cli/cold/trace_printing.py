@@ -1,4 +1,4 @@
-"""How a trace of a trade or of a candle is printed for people."""
+"""Prints the trace of a trade or of a candle for people."""
 
 from __future__ import annotations
 

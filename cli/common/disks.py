@@ -1,4 +1,4 @@
-"""How commands report disks that are full."""
+"""Measures the disks of a stack, and says which are full and what to do."""
 
 from __future__ import annotations
 

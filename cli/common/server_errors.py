@@ -1,4 +1,4 @@
-"""Says who can do what about an error of ClickHouse: the caller, the operator, or whoever gives out accounts."""
+"""Says what to do about an error of ClickHouse. The caller, the operator or whoever manages accounts can do it."""
 
 from __future__ import annotations
 

@@ -1,29 +1,29 @@
-"""Runs the commands' SQL files with parameters; results are rows with named columns."""
+"""Runs the SQL files of the commands with parameters, and returns rows with named columns."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from cli.common.context import server_error
+from config.clickhouse_arrow import select_arrow
 from config.connections import clickhouse_http
 from config.settings import Settings
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver import Client
 
-FOLDER = Path(__file__).parents[1] / "sql"
-# Texts come as bytes, since a message need not be UTF-8.
-_ARROW = {"output_format_arrow_string_as_string": 0, "output_format_arrow_compression_method": "none"}
+_CLI = Path(__file__).parents[1]
 
 
 @contextmanager
 def http_client(settings: Settings) -> Iterator[Client]:
     """An HTTP client for the pipeline's database. This protocol has server-side parameters.
+
+    For commands: nothing is repeated, and a server that does not answer ends the command with a message.
 
     Raises:
         ServerError: whatever the client raises inside the `with` block.
@@ -45,14 +45,20 @@ def http_client(settings: Settings) -> Iterator[Client]:
 
 
 def sql_text(name: str) -> str:
-    """The text of `cli/sql/<name>.sql`."""
-    return (FOLDER / f"{name}.sql").read_text(encoding="utf-8")
+    """The text of `sql/<name>.sql`, from whichever room of the command line has it."""
+    return _files()[name].read_text(encoding="utf-8")
+
+
+@cache
+def _files() -> dict[str, Path]:
+    """The SQL files of all rooms by their names, of which no two are equal."""
+    return {path.stem: path for path in _CLI.glob("**/sql/*.sql")}
 
 
 def rows(client: Client, name: str, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
-    """The rows of `cli/sql/<name>.sql`, column name → value; times aware, texts that are not UTF-8 as bytes."""
-    body = client.raw_query(sql_text(name), parameters=dict(parameters), fmt="ArrowStream", settings=_ARROW)
-    found = pa.ipc.open_stream(body).read_all().to_pylist()
+    """The rows of a room's `sql/<name>.sql`, column name → value; times aware, texts that are not UTF-8 as bytes."""
+    # Texts come as bytes, since a message need not be UTF-8.
+    found = select_arrow(client, sql_text(name), parameters, text=False).to_pylist()
     return [{column: _readable(value) for column, value in row.items()} for row in found]
 
 

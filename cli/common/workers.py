@@ -1,4 +1,4 @@
-"""Which rules the Silver workers validate by, and whether these are the rules of a symbols file."""
+"""Asks the Silver workers by which rules they validate, and compares these with a symbols file."""
 
 from __future__ import annotations
 

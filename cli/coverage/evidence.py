@@ -1,4 +1,4 @@
-"""Brings together what is known of each market: ClickHouse, the checkpoint and the registry."""
+"""Collects what ClickHouse, the backfill checkpoint and the registry know of each market."""
 
 from __future__ import annotations
 
@@ -117,11 +117,11 @@ def read_trades(
         markets = _markets(client, asked)
         around = {day for row in markets for day in (row["day_before"], row["day_after"]) if day > _EPOCH}
         numbers = [int(f"{day:%Y%m%d}") for day in around]
-        days = rows(client, "coverage_days", _table(client) | asked_for | {"around": numbers})
-        gaps = rows(client, "coverage_gaps", asked_for)
-        letters = rows(client, "coverage_letters", asked_for)
+        days = rows(client, "days", _table(client) | asked_for | {"around": numbers})
+        gaps = rows(client, "gaps", asked_for)
+        dead_letters = rows(client, "dead_letters", asked_for)
     read = [one for one in filled(steps) if asked.exchange in {"", one.exchange}]
-    found = [*_evidence(names, asked, markets, days, gaps, letters, read)]
+    found = [*_evidence(names, asked, markets, days, gaps, dead_letters, read)]
     today = datetime.now(UTC).date()
     return [day for one in found for day in trades_verdicts(one, asked.days(_known(one), today), today)]
 
@@ -136,7 +136,7 @@ def read_series(
     """
     names = _Names.of(registry)
     with http_client(settings) as client:
-        found = rows(client, "coverage_series", asked.parameters)
+        found = rows(client, "series", asked.parameters)
     today = datetime.now(UTC).date()
     begins = _begins(names, scheduled, asked)
     kinds: dict[SeriesKey, dict[date, SeriesDay]] = {key: {} for key in begins}
@@ -212,11 +212,11 @@ def _table(client: Client) -> dict[str, object]:
 
 
 def _markets(client: Client, asked: Asked) -> Rows:
-    return rows(client, "coverage_markets", _table(client) | asked.parameters)
+    return rows(client, "markets", _table(client) | asked.parameters)
 
 
 def _evidence(
-    names: _Names, asked: Asked, markets: Rows, days: Rows, gaps: Rows, letters: Rows, read: Sequence[Filled]
+    names: _Names, asked: Asked, markets: Rows, days: Rows, gaps: Rows, dead_letters: Rows, read: Sequence[Filled]
 ) -> Iterator[TradesEvidence]:
     ends = {(row["exchange"], row["symbol"]): row for row in markets}
     stored: dict[Market, dict[date, StoredDay]] = {}
@@ -227,10 +227,10 @@ def _evidence(
         gap = KnownGap(row["state"], row["has_ids"], row["first_day"], row["last_day"], row["description"])
         known_gaps.setdefault((row["exchange"], row["symbol"]), []).append(gap)
     rejected: dict[Market, dict[date, dict[str, int]]] = {}
-    for row in letters:
+    for row in dead_letters:
         if (market := names.market(row["exchange"], row["symbol"])) in names.entries:
             of_day = rejected.setdefault(market, {}).setdefault(row["day"], {})
-            of_day[row["reason"]] = of_day.get(row["reason"], 0) + row["letters"]
+            of_day[row["reason"]] = of_day.get(row["reason"], 0) + row["dead_letters"]
     spans: dict[Market, list[Filled]] = {}
     for one in read:
         spans.setdefault(names.market(one.exchange, one.symbol), []).append(one)
@@ -264,4 +264,4 @@ def _known(evidence: TradesEvidence) -> set[date]:
     """The known days. If there are none, those of dead letters, whose times may be wrong."""
     days = {gap.first_day for gap in evidence.gaps} | {*([evidence.oldest] if evidence.oldest else [])}
     days |= {datetime.fromtimestamp(one.start_us / 1e6, UTC).date() for one in evidence.filled}
-    return days or {*evidence.letters}
+    return days or {*evidence.dead_letters}

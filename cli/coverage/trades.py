@@ -1,4 +1,4 @@
-"""Finds how complete the days of a market's trades are: what is stored, gaps, dead letters, the checkpoint. No I/O."""
+"""Finds how complete the days of a market's trades are, by trades, gaps, dead letters and the checkpoint. No I/O."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class TradesEvidence:
     Attributes:
         stored: by day: those asked for, and of the others the nearest before and after them.
         oldest: first day with a trade; None: there is none. `newest`: the last one.
-        letters: open dead letters by day and reason.
+        dead_letters: open dead letters by day and reason.
         filled: what the checkpoint says.
         entry: the market in the registry; None: it is not there.
         has_order: trade ids are consecutive numbers. `has_placeholders`: some of them are of no trade.
@@ -77,7 +77,7 @@ class TradesEvidence:
     oldest: date | None = None
     newest: date | None = None
     gaps: Sequence[KnownGap] = ()
-    letters: Mapping[date, Mapping[str, int]] = field(default_factory=dict)
+    dead_letters: Mapping[date, Mapping[str, int]] = field(default_factory=dict)
     filled: Sequence[Filled] = ()
     entry: Entry | None = None
     has_order: bool = True
@@ -121,7 +121,7 @@ class _Day:
         """The verdict on a day that is over: the first evidence that decides, the strongest first."""
         return (
             self._by_sequence()
-            or self._by_gaps_and_letters()
+            or self._by_gaps_and_dead_letters()
             or self._by_back_fill()
             or (self._by_ids() if self.own else self._without_trades())
         )
@@ -131,12 +131,12 @@ class _Day:
             return None
         return Verdict(COMPLETE, "ids_in_sequence", "" if self.own else "no trades that day")
 
-    def _by_gaps_and_letters(self) -> Verdict | None:
+    def _by_gaps_and_dead_letters(self) -> Verdict | None:
         if gaps := self._gaps():
             why = "gap_open" if any(gap.state == OPEN for gap in gaps) else "gap_unfillable"
             return Verdict(self._incomplete, why, "; ".join(gap.text for gap in gaps))
-        if letters := self.evidence.letters.get(self.day):
-            counted = ", ".join(f"{reason} {count:,}" for reason, count in sorted(letters.items()))
+        if dead_letters := self.evidence.dead_letters.get(self.day):
+            counted = ", ".join(f"{reason} {count:,}" for reason, count in sorted(dead_letters.items()))
             return Verdict(self._incomplete, "dead_letters", counted)
         return None
 

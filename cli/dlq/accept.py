@@ -1,4 +1,4 @@
-"""`medallion dlq accept`: accepts another version of trades, in Silver, Gold and the cold tables."""
+"""`medallion dlq accept`: puts another version of trades into Silver, Gold and the cold tables."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def accept(
     cluster it only shows what would change.
     """
     # Importing Polars and the Iceberg libraries takes a second, which the group's other commands do not need.
-    from offload.accept import LetterFilter, plan_accept  # noqa: PLC0415
+    from offload.accept import DeadLetterFilter, plan_accept  # noqa: PLC0415
     from offload.accept import accept as run_accept  # noqa: PLC0415
     from offload.clickhouse.tiers import Tiers  # noqa: PLC0415
     from offload.publish.over_shards import why_not_publishable  # noqa: PLC0415
@@ -55,7 +55,7 @@ def accept(
     named = parse_message(message or ())
     if yes and not (named or exchange):
         raise typer.BadParameter("choose the trades: --exchange, or one message as `dlq list` prints it")
-    chosen = LetterFilter(
+    chosen = DeadLetterFilter(
         message=named,
         exchange=exchange,
         symbol=symbol,
@@ -132,7 +132,7 @@ def _print(wanted: AcceptPlan, days: list[DayReport], *, done: bool, why_not: st
         out.print(f"It cannot be done here: {why_not}" if why_not else "Do it with --yes.")
     if days:
         changed = [(day.exchange, day.day, day.added, day.removed, day.altered, day.letters_resolved) for day in days]
-        names = ("exchange", "day", "added", "removed", "altered", "letters resolved")
+        names = ("exchange", "day", "added", "removed", "altered", "dead letters resolved")
         print_table("Changed in Silver and Gold", names, changed)
 
 

@@ -1,4 +1,4 @@
-"""`medallion dlq list|show|stats|replay|accept`: why trades were rejected, and how they get through."""
+"""`medallion dlq list|show|stats|replay|accept`: shows why trades were rejected, and sends them again."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def _check_names(client: Client, settings: Settings, exchange: str, symbol: str,
 
     A trade id can only be in a dead letter.
     """
-    (known,) = rows(client, "dlq_known_names", {"exchange": exchange, "symbol": symbol, "trade_id": trade_id})
-    if known["letters"]:
+    (known,) = rows(client, "known_names", {"exchange": exchange, "symbol": symbol, "trade_id": trade_id})
+    if known["dead_letters"]:
         return
     check_names(settings, exchange, symbol, canonical=False)
     if trade_id:
@@ -116,7 +116,7 @@ def list_records(
     parameters = {**_filters(reason, exchange, symbol, trade_id, since, until), "limit": limit}
     settings = load_settings(data_dir)
     with http_client(settings) as client:
-        found = rows(client, "dlq_list_resolved" if resolved else "dlq_list", parameters)
+        found = rows(client, "list_resolved" if resolved else "list", parameters)
         if not found:
             _check_names(client, settings, exchange, symbol, trade_id)
     if as_json:
@@ -159,7 +159,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show dead letters in full: raw message, Bronze row and rule side by side; resolved ones too."""
-    from cli.dlq import letter as one_letter  # noqa: PLC0415 - it imports Polars
+    from cli.dlq import dead_letter as one_dead_letter  # noqa: PLC0415 - it imports Polars
 
     topic, partition, offset = parse_message(message or ()) or ("", 0, 0)
     parameters = {
@@ -170,12 +170,12 @@ def show(
         "limit": limit,
     }
     with http_client(load_settings(data_dir)) as client:
-        found = one_letter.load(client, parameters)
+        found = one_dead_letter.load(client, parameters)
     if as_json:
         print_json(found)
     else:
-        for letter in found:
-            out.print(one_letter.Panels(letter))
+        for dead_letter in found:
+            out.print(one_dead_letter.Panels(dead_letter))
     if not found:
         err.print("No such dead letter: `medallion dlq list` and `medallion dlq list --resolved` list them.")
         raise typer.Exit(1)
@@ -197,14 +197,14 @@ def stats(
     with http_client(settings) as client:
         _check_names(client, settings, exchange, symbol)
         if as_json:
-            print_json(rows(client, "dlq_stats", parameters))
+            print_json(rows(client, "stats", parameters))
         else:
             print_stats(client, parameters)
 
 
 def print_stats(client: Client, parameters: Mapping[str, object]) -> None:
     """Print dead letters by reason."""
-    found = rows(client, "dlq_stats", parameters)
+    found = rows(client, "stats", parameters)
     print_table(
         "Dead letters by reason",
         ("reason", "records", "markets", "first", "last", "latest value"),
@@ -250,9 +250,10 @@ def replay(
         go_on = "Run the same command again: a message that was sent twice lands once." if yes else "Nothing was sent."
         with working("Validating dead letters", go_on, quiet=as_json) as work:
 
-            def validated(letters: int, passing: int) -> None:
+            def validated(dead_letters: int, passing: int) -> None:
                 work.show(
-                    f"{letters:,} validated, {passing:,} {'sent' if yes else 'pass'}", "the dead letters after these"
+                    f"{dead_letters:,} validated, {passing:,} {'sent' if yes else 'pass'}",
+                    "the dead letters after these",
                 )
 
             changes = replayer.run(send=yes, progress=validated)

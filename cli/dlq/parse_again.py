@@ -1,4 +1,4 @@
-"""Parses dead letters again that Bronze could not read, before they are validated."""
+"""Parses the dead letters that Bronze could not read, before they are validated again."""
 
 from __future__ import annotations
 
@@ -25,46 +25,52 @@ _COLUMNS = (
 )
 
 
-def parse_letters_again(page: pa.Table, settings: Settings, ask: Ask) -> tuple[pa.Table, list[str]]:
+def parse_dead_letters_again(page: pa.Table, settings: Settings, ask: Ask) -> tuple[pa.Table, list[str]]:
     """Parse again the dead letters that Bronze rejected, by today's parsers and today's Bronze; keeps the order.
 
     Also returns why each could not be parsed again: "" where it was, or where Bronze did not reject it.
 
-    `page`: columns of `cli/sql/dlq_candidates.sql`. `payload`, `payload_bytes` and `payload_encoding` are dropped.
+    `page`: columns of `cli/dlq/sql/candidates.sql`. `payload`, `payload_bytes` and `payload_encoding` are dropped.
     """
-    letters = pl.DataFrame(page)
-    found = [_parse(letter, settings, ask) for letter in letters.to_dicts()]
+    dead_letters = pl.DataFrame(page)
+    found = [_parse(dead_letter, settings, ask) for dead_letter in dead_letters.to_dicts()]
     why = [one.why for one in found]
     parsed = [place for place, one in enumerate(found) if one.columns]
-    letters = letters.drop("payload", "payload_bytes", "payload_encoding")
+    dead_letters = dead_letters.drop("payload", "payload_bytes", "payload_encoding")
     if not parsed:
-        return letters.to_arrow(), why
-    fresh = _as_bronze([found[place].columns for place in parsed], settings, ask, letters[parsed])
-    kept = letters.with_row_index("place")
+        return dead_letters.to_arrow(), why
+    fresh = _as_bronze([found[place].columns for place in parsed], settings, ask, dead_letters[parsed])
+    kept = dead_letters.with_row_index("place")
     changed = fresh.with_columns(pl.Series("place", parsed, dtype=pl.UInt32)).select(kept.columns)
     merged = pl.concat([kept.filter(~pl.col("place").is_in(parsed)), changed]).sort("place").drop("place")
     return merged.to_arrow(), why
 
 
-def _parse(letter: Mapping[str, Any], settings: Settings, ask: Ask) -> ParsedAgain:
-    reason = letter["reason"]
+def _parse(dead_letter: Mapping[str, Any], settings: Settings, ask: Ask) -> ParsedAgain:
+    reason = dead_letter["reason"]
     if reason not in FROM_BRONZE:
         return ParsedAgain(why=cannot(reason))
-    message = whole(letter["payload"], letter["payload_encoding"], letter["payload_bytes"])
+    message = whole(dead_letter["payload"], dead_letter["payload_encoding"], dead_letter["payload_bytes"])
     if message is None:
-        place = {"topic": letter["raw_topic"], "partition": letter["raw_partition"], "offset": letter["raw_offset"]}
-        published = {"published_ms": round(letter["published_at"].timestamp() * 1000)}
-        stored = ask(sql_text("dlq_raw_whole"), place | published | {"longest": settings.max_message_bytes})
+        place = {
+            "topic": dead_letter["raw_topic"],
+            "partition": dead_letter["raw_partition"],
+            "offset": dead_letter["raw_offset"],
+        }
+        published = {"published_ms": round(dead_letter["published_at"].timestamp() * 1000)}
+        stored = ask(sql_text("raw_whole"), place | published | {"longest": settings.max_message_bytes})
         if not stored.num_rows:
             return ParsedAgain(why="neither the dead letter nor trades_raw has the whole raw message")
         if stored["bytes"][0].as_py() > settings.max_message_bytes:
             return parse_again(b" " * (settings.max_message_bytes + 1), "", settings.max_message_bytes)
         value = stored["message"][0].as_py()
         message = value if isinstance(value, bytes) else value.encode()
-    return parse_again(message, letter["exchange"], settings.max_message_bytes)
+    return parse_again(message, dead_letter["exchange"], settings.max_message_bytes)
 
 
-def _as_bronze(read: Sequence[Mapping[str, str]], settings: Settings, ask: Ask, letters: pl.DataFrame) -> pl.DataFrame:
+def _as_bronze(
+    read: Sequence[Mapping[str, str]], settings: Settings, ask: Ask, dead_letters: pl.DataFrame
+) -> pl.DataFrame:
     """The dead letters with the fields parsed, and the times and shards that Bronze would have."""
     columns = pl.DataFrame(list(read), schema=dict.fromkeys(_COLUMNS, pl.String))
     query = render_template(settings, "_parse_again.sql")
@@ -85,11 +91,11 @@ def _as_bronze(read: Sequence[Mapping[str, str]], settings: Settings, ask: Ask, 
     micros = bronze["plausible_micros"]
     unread = pl.when(columns["timestamp_raw"] == "").then(pl.lit(Reason.TIMESTAMP_MISSING.value))
     defect = pl.when(micros == _NO_TIME).then(unread.otherwise(pl.lit(Reason.TIMESTAMP_INVALID.value)))
-    times = pl.when(micros == _NO_TIME).then(letters["ingested_at"])
+    times = pl.when(micros == _NO_TIME).then(dead_letters["ingested_at"])
     moments = micros.cast(pl.Datetime("us", "UTC"))
-    return letters.with_columns(
+    return dead_letters.with_columns(
         *columns.get_columns(),
-        pl.select(times.otherwise(moments)).to_series().alias("timestamp").cast(letters.schema["timestamp"]),
+        pl.select(times.otherwise(moments)).to_series().alias("timestamp").cast(dead_letters.schema["timestamp"]),
         pl.select(defect.otherwise(pl.lit(""))).to_series().alias("defect"),
         bronze["shard"].alias("shard"),
     )

@@ -21,7 +21,8 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from cli.common.context import ServerError
 from cli.common.statements import sql_text
-from cli.dlq.parse_again import parse_letters_again
+from cli.dlq.parse_again import parse_dead_letters_again
+from config.clickhouse_arrow import insert_arrow, select_arrow
 from config.settings import Settings
 from schemas.coordinates import COORDINATES
 from schemas.records import BRONZE
@@ -83,8 +84,8 @@ class Replayer:
         counts: dict[tuple[str, str, str], int] = {}
         validated = passed = 0
         for page in self._pages():
-            letters, why = parse_letters_again(page, self._settings, self._ask)
-            found = revalidate(letters, self._rules)
+            dead_letters, why = parse_dead_letters_again(page, self._settings, self._ask)
+            found = revalidate(dead_letters, self._rules)
             # A dead letter that was parsed again keeps its reason.
             notes = pl.when(pl.col("before").is_in(ABOUT_VERSIONS)).then(pl.lit(_VERSIONS)).otherwise("why")
             verdicts = found.verdicts.with_columns(pl.Series("why", why, dtype=pl.String)).with_columns(
@@ -110,7 +111,7 @@ class Replayer:
         """
         deadline = time.monotonic() + timeout_s
         while True:
-            (row,) = self._select("dlq_progress", {"replay_id": self.replay_id}).to_pylist()
+            (row,) = self._select("progress", {"replay_id": self.replay_id}).to_pylist()
             now = ReplayProgress(**row)
             progress(now)
             if not now.pending or time.monotonic() >= deadline:
@@ -121,7 +122,7 @@ class Replayer:
     def confirm(self) -> None:
         """Confirm the messages that have landed, also those of earlier, interrupted replays."""
         try:
-            self._client.command(sql_text("dlq_confirm"))
+            self._client.command(sql_text("confirm"))
         except (ClickHouseError, OSError) as error:
             raise self._explained(error) from error
 
@@ -130,7 +131,7 @@ class Replayer:
         while True:
             asked = {**self._filters, **after, "shards": self._settings.bronze_shards, "page": PAGE_ROWS}
             asked["from_bronze"] = sorted(FROM_BRONZE)
-            page = self._select("dlq_candidates", asked)
+            page = self._select("candidates", asked)
             if page.num_rows:
                 yield page
             if page.num_rows < PAGE_ROWS:
@@ -171,27 +172,15 @@ class Replayer:
         return self._ask(sql_text(name), parameters)
 
     def _ask(self, query: str, parameters: Mapping[str, object]) -> pa.Table:
-        settings = {"output_format_arrow_string_as_string": 1, "output_format_arrow_compression_method": "none"}
         try:
-            body = self._client.raw_query(query, parameters=dict(parameters), fmt="ArrowStream", settings=settings)
+            return select_arrow(self._client, query, parameters)
         except (ClickHouseError, OSError) as error:
             raise self._explained(error) from error
-        return pa.ipc.open_stream(body).read_all()
 
     def _insert(self, table: str, rows: pl.DataFrame) -> None:
-        stream = pa.BufferOutputStream()
         content = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
-        with pa.ipc.new_stream(stream, content.schema) as writer:
-            writer.write_table(content)
-        settings = {"max_partitions_per_insert_block": 0, "async_insert": 0}
         try:
-            self._client.raw_insert(
-                table,
-                column_names=rows.columns,
-                insert_block=bytes(stream.getvalue()),
-                settings=settings,
-                fmt="ArrowStream",
-            )
+            insert_arrow(self._client, table, content, {"max_partitions_per_insert_block": 0, "async_insert": 0})
         except (ClickHouseError, OSError) as error:
             raise self._explained(error) from error
 

@@ -1,4 +1,4 @@
-"""`medallion backfill`: an exchange's history into the raw topics."""
+"""`medallion backfill`: publishes an exchange's history to the raw topics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`medallion produce` and `medallion replay`: live and recorded messages into the raw topics."""
+"""`medallion produce` and `medallion replay`: publish live and recorded messages to the raw topics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`medallion replay --from … --to …`: publishes the raw messages of a window again, from Raw, hot or in Iceberg."""
+"""`medallion replay --from … --to …`: publishes a past window of Raw again, hot or in Iceberg."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`medallion schedule list|run|serve|pause|resume`: scheduled series and quality checks."""
+"""`medallion schedule list|run|serve|pause|resume`: runs series and quality checks on their schedules."""
 
 from __future__ import annotations
 

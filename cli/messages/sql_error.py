@@ -1,4 +1,4 @@
-"""Shortens ClickHouse's error message of a wrong statement, which may fill a screen, to a line with the place."""
+"""Shortens ClickHouse's message about a wrong statement to one line, which says where the statement is wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`medallion symbols build|list|check`: the symbol registry, and its update from the exchanges' market lists."""
+"""`medallion symbols build|list|check`: shows, checks and updates the symbol registry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The receivers of alerts, and `medallion alert test`, which sends a test alert."""
+"""`medallion alert test` sends a test alert. Also finds who receives alerts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asks the processes of an embedded stack whether they answer now; the state file is some seconds older."""
+"""Asks the processes of an embedded stack whether they answer now. The state file is some seconds old."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`medallion up`, `down` and `status`."""
+"""`medallion up`, `down` and `status`: start, stop and show the embedded stack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Live producers as `medallion status` shows them."""
+"""Asks live producers for their state, and prints it for `medallion status`."""
 
 from __future__ import annotations
 

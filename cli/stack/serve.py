@@ -1,4 +1,4 @@
-"""`medallion serve`: the page and Binance's interfaces."""
+"""`medallion serve`: serves the page and the market-data interfaces."""
 
 from __future__ import annotations
 

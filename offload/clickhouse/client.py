@@ -17,6 +17,7 @@ import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from urllib3.exceptions import HTTPError
 
+from config.clickhouse_arrow import insert_arrow
 from config.connections import clickhouse_http
 from config.settings import Settings
 from offload.errors import HotStoreError
@@ -72,7 +73,11 @@ class HotStore(Protocol):
 
 
 class ClickHouseHttp:
-    """`HotStore` over ClickHouse's HTTP interface; one per thread."""
+    """`HotStore` over ClickHouse's HTTP interface; one per thread.
+
+    Only the cold tier streams results of many GB, so only this client waits an hour for one. Nothing is repeated: an
+    error ends the run, and the next run completes it.
+    """
 
     def __init__(self, settings: Settings) -> None:
         try:
@@ -101,12 +106,8 @@ class ClickHouseHttp:
             raise HotStoreError(_explain(error, sql)) from error
 
     def insert(self, table: str, rows: pa.Table) -> None:
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, rows.schema) as writer:
-            writer.write_table(rows)
-        body = bytes(sink.getvalue())
         try:
-            self._client.raw_insert(table, rows.column_names, body, settings=_INSERT_SETTINGS, fmt="ArrowStream")
+            insert_arrow(self._client, table, rows, _INSERT_SETTINGS)
         except ClickHouseError as error:
             raise HotStoreError(f"ClickHouse refused rows for {table}: {error}") from error
 

@@ -5,25 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from ddl.render import room_templates
 
-from ddl.render import MIGRATIONS_FOLDER, share_definitions
-
-_OFFLOAD = Path(__file__).parents[1]
-_ENVIRONMENT = Environment(
-    # Each folder has its own `sql` folder. The macros of the migrations define times and candles for all of them.
-    loader=FileSystemLoader([*sorted(_OFFLOAD.glob("**/sql")), MIGRATIONS_FOLDER]),
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    autoescape=False,  # noqa: S701 - the output is SQL, and all variables are constants or quoted
-)
-share_definitions(_ENVIRONMENT)
+_TEMPLATES = room_templates(Path(__file__).parents[1])
 
 
 def render(name: str, **context: Any) -> str:
-    """The text of the file `name` in the `sql` folders.
+    """The text of the file `name`, from whichever room of the cold tier has it.
 
     Raises:
         jinja2.UndefinedError: the file uses a variable that is not in `context`.
     """
-    return _ENVIRONMENT.get_template(name).render(**context).strip()
+    return _TEMPLATES.get_template(name).render(**context).strip()

@@ -1,4 +1,4 @@
-"""Both tiers, opened once in each command or job of the service."""
+"""The hot and the cold tier, opened once for each command and for each job of the service."""
 
 from __future__ import annotations
 

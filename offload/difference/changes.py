@@ -1,4 +1,4 @@
-"""Finds what today's rules change in one exchange and day, bucket by bucket in bounded memory."""
+"""Finds what today's rules change in one exchange and day, bucket by bucket, so that memory is bounded."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from silver_processor.inserts.dead_letters import PROCESSOR_VERSION, DeadLetterQ
 from silver_processor.inserts.producer import ConfirmedProducer
 from silver_processor.retry import RetryPolicy, WorkerStoppedError
 
-LETTERS_A_BATCH = 1000
+DEAD_LETTERS_A_BATCH = 1000
 _KAFKA_SECONDS = 60.0
 _TIMES: dict[str, Literal["us", "ms"]] = {
     "timestamp": "us",
@@ -53,7 +53,7 @@ class DeadLetterSender:
             DeadLetterSendError: Kafka does not acknowledge them within a minute.
             HotStoreError: ClickHouse failed.
         """
-        for batch in rejects.iter_slices(LETTERS_A_BATCH):
+        for batch in rejects.iter_slices(DEAD_LETTERS_A_BATCH):
             self._send(batch, rules_version)
 
     def _send(self, rejects: pl.DataFrame, rules_version: str) -> None:
@@ -65,25 +65,25 @@ class DeadLetterSender:
         typed = rejects.with_columns(pl.col("published_at").cast(pl.Datetime("ms", "UTC"))).select(REJECT_COLUMNS)
         table = typed.to_arrow()
         now = instant(server_now_us(self._hot))
-        letters = records(table, raw_messages.payloads(table), now, PROCESSOR_VERSION, rules_version)
+        dead_letters = records(table, raw_messages.payloads(table), now, PROCESSOR_VERSION, rules_version)
         timer = threading.Timer(_KAFKA_SECONDS, self._stop.set)
         timer.start()
         try:
-            queue.send(letters)
+            queue.send(dead_letters)
         except WorkerStoppedError as error:
             message = (
-                f"Kafka at {self._settings.kafka_bootstrap_servers} did not acknowledge {len(letters)} dead letters. "
-                "Check that it runs (`medallion status`), then run the same command again."
+                f"Kafka at {self._settings.kafka_bootstrap_servers} did not acknowledge {len(dead_letters)} dead"
+                " letters. Check that it runs (`medallion status`), then run the same command again."
             )
             raise DeadLetterSendError(message) from error
         finally:
             timer.cancel()
-        self._hot.insert("dlq_trades_log", dlq_log_rows(letters))
+        self._hot.insert("dlq_trades_log", dlq_log_rows(dead_letters))
 
 
-def dlq_log_rows(letters: list[dict[str, object]]) -> pa.Table:
+def dlq_log_rows(dead_letters: list[dict[str, object]]) -> pa.Table:
     """Records of the DLQ topic as rows of dlq_trades_log."""
-    frame = pl.DataFrame(letters, schema_overrides=_integer_types(), infer_schema_length=None)
+    frame = pl.DataFrame(dead_letters, schema_overrides=_integer_types(), infer_schema_length=None)
     moments = [pl.col(name).cast(pl.Datetime(unit, "UTC")) for name, unit in _TIMES.items()]
     place = [pl.lit(0, pl.UInt32).alias("dlq_partition"), pl.lit(0, pl.UInt64).alias("dlq_offset")]
     return frame.with_columns(*moments, *place).to_arrow(compat_level=pl.CompatLevel.oldest())

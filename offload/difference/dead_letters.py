@@ -1,4 +1,4 @@
-"""Changes the dead letters and counted duplicates with a re-derivation, so that each message stays in one place.
+"""Adapts dead letters and counted duplicates to a re-derivation, so that each message stays in one place.
 
 A dead letter whose message now passes gets a note in `dlq_replays` before Silver has the trade. A message that now
 fails gets a dead letter and a note while Silver still has its trade. The view `dlq_resolutions` evaluates a note by
@@ -48,7 +48,7 @@ class DeadLetterChanges:
         self, day: RederivedDay, records: HotRecords, checksums: IdChecksums, folder: Path, buckets: int
     ) -> None:
         self._day, self._buckets = day, buckets
-        self._letters = spill_suspects(records.letters, checksums, folder / "letters", buckets)
+        self._dead_letters = spill_suspects(records.dead_letters, checksums, folder / "dead_letters", buckets)
         self._known_duplicates = spill_suspects(records.duplicates, checksums, folder / "known-duplicates", buckets)
         self._notes = Spill(folder / "notes", buckets)
         self._rejects = Spill(folder / "rejects", buckets)
@@ -60,21 +60,25 @@ class DeadLetterChanges:
 
     def add_bucket(self, difference: SilverDifference, bronze: pl.DataFrame, bucket: int) -> None:
         """Add the changes that follow from the difference of one bucket. `bronze`: its messages."""
-        letters, duplicates = self._letters.read(bucket), self._known_duplicates.read(bucket)
+        dead_letters, duplicates = self._dead_letters.read(bucket), self._known_duplicates.read(bucket)
         leaving = pl.concat([difference.removed, difference.replaced]).select(*_SILVER_KEY, "timestamp")
         # Only the worker compares messages with matches that Silver has under other ids, so its dead letters stay.
         covered = difference.valid.filter("is_covered")
-        contradicting = letters.filter(pl.col("reason") == Reason.TRADE_CONTRADICTS.value)
-        staying_letters = contradicting.join(covered, on=COORDINATES, how="semi")
-        open_letters = letters.filter(~pl.col("is_resolved")).join(staying_letters, on=COORDINATES, how="anti")
-        rejections = open_letters.select(*COORDINATES, "rejected_at", "reason")
+        contradicting = dead_letters.filter(pl.col("reason") == Reason.TRADE_CONTRADICTS.value)
+        staying_dead_letters = contradicting.join(covered, on=COORDINATES, how="semi")
+        open_dead_letters = dead_letters.filter(~pl.col("is_resolved")).join(
+            staying_dead_letters, on=COORDINATES, how="anti"
+        )
+        rejections = open_dead_letters.select(*COORDINATES, "rejected_at", "reason")
         in_bronze = difference.valid.join(rejections, on=COORDINATES, how="inner")
-        passing = pl.concat([in_bronze, _merged_away(difference, bronze, open_letters).select(in_bronze.columns)])
+        passing = pl.concat([in_bronze, _merged_away(difference, bronze, open_dead_letters).select(in_bronze.columns)])
         failing = _newly_rejected(difference, leaving, duplicates)
         # A dead letter that a note resolves opens again when Silver loses the row, unless the note was confirmed.
-        with_letter = failing.join(letters, on=COORDINATES, how="semi")
-        without_letter = failing.join(letters, on=COORDINATES, how="anti")
-        confirmed_before = with_letter.join(letters.filter(pl.col("is_confirmed")), on=COORDINATES, how="semi")
+        with_dead_letter = failing.join(dead_letters, on=COORDINATES, how="semi")
+        without_dead_letter = failing.join(dead_letters, on=COORDINATES, how="anti")
+        confirmed_before = with_dead_letter.join(
+            dead_letters.filter(pl.col("is_confirmed")), on=COORDINATES, how="semi"
+        )
         others = difference.valid.filter(~pl.col("is_row"))
         replaced = others.join(leaving, on=COORDINATES, how="semi")
         now_duplicates = pl.concat([replaced, passing.filter(~pl.col("is_row")).select(replaced.columns)])
@@ -87,7 +91,7 @@ class DeadLetterChanges:
         self._notes.add(noted.with_columns(*no_rejection).select(*_NOTE_COLUMNS, "trade_id"))
         self._confirmed.add(passing.select(*_NOTE_COLUMNS, "trade_id", "is_row"))
         self._unconfirmed.add(confirmed_before.select(*COORDINATES, "trade_id"))
-        self._rejects.add(without_letter.select(*REJECT_COLUMNS))
+        self._rejects.add(without_dead_letter.select(*REJECT_COLUMNS))
         not_counted = now_duplicates.join(duplicates, on=COORDINATES, how="anti")
         self._new_duplicates.add(not_counted.select(*IDENTITY, "timestamp", *COORDINATES))
         self._uncounted.add(wrongly_counted.select(*COORDINATES, "trade_id").unique())
@@ -165,12 +169,12 @@ def _newly_rejected(difference: SilverDifference, leaving: pl.DataFrame, duplica
     return pl.concat([in_bronze, same.select(in_bronze.columns)])
 
 
-def _merged_away(difference: SilverDifference, bronze: pl.DataFrame, open_letters: pl.DataFrame) -> pl.DataFrame:
+def _merged_away(difference: SilverDifference, bronze: pl.DataFrame, open_dead_letters: pl.DataFrame) -> pl.DataFrame:
     """Valid messages with a dead letter that Bronze has merged away: `difference.valid`, `rejected_at`, `reason`.
 
     Bronze keeps the latest of several messages with the same content. The result for it holds for all of them.
     """
-    missing = open_letters.join(bronze, on=COORDINATES, how="anti").select(
+    missing = open_dead_letters.join(bronze, on=COORDINATES, how="anti").select(
         *_CONTENT, *COORDINATES, "rejected_at", "reason"
     )
     kept = bronze.select(*_CONTENT, *(pl.col(name).alias(f"{name}_kept") for name in COORDINATES))

@@ -35,9 +35,9 @@ class KafkaTimes:
 
 @dataclass(frozen=True)
 class HotRecords:
-    """Local Parquet files: dead `letters` and counted `duplicates` of a span of Kafka time, and all `corrections`."""
+    """Local Parquet files: `dead_letters`, counted `duplicates` of a span of Kafka time, and all `corrections`."""
 
-    letters: Path
+    dead_letters: Path
     duplicates: Path
     corrections: Path
 
@@ -55,15 +55,15 @@ class HotRecords:
             "to_us": published.to_us,
         }
         return cls(
-            _fetch(day.hot, render("known_letters.sql"), span, folder / "letters.parquet"),
+            _fetch(day.hot, render("known_dead_letters.sql"), span, folder / "dead_letters.parquet"),
             _fetch(day.hot, render("known_duplicates.sql"), span, folder / "duplicates.parquet"),
             _fetch(day.hot, render("known_corrections.sql"), span, folder / "corrections.parquet"),
         )
 
     def mark_suspects(self, checksums: IdChecksums) -> None:
         """Mark the trade ids of open dead letters, of corrections, and of duplicates that may be rows of Silver."""
-        for letters in parquet_rows([self.letters]):
-            checksums.mark_suspect(letters.filter(~pl.col("is_resolved"))["trade_id"])
+        for dead_letters in parquet_rows([self.dead_letters]):
+            checksums.mark_suspect(dead_letters.filter(~pl.col("is_resolved"))["trade_id"])
         for duplicates in parquet_rows([self.duplicates]):
             checksums.mark_suspect(duplicates.filter(checksums.may_be_in_silver(duplicates))["trade_id"])
         for corrections in parquet_rows([self.corrections]):

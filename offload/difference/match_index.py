@@ -1,4 +1,4 @@
-"""Finds the messages of one exchange and day that bring a match that Silver does not have (pure).
+"""Finds which messages of one exchange and day have a match that Silver lacks (pure).
 
 Trades are compared in buckets by trade id. But a trade of several matches has another id than the single matches. So
 the ids of all matches are collected before the buckets are compared, in markets that have trades of several matches.

@@ -1,8 +1,8 @@
 """Lists the files of the warehouse, and removes those that a dead process left and no snapshot names.
 
-The offload of a slice removes the files of failed attempts at that slice (`offload.files.commit`). An offload
-may never return to the slices of a merged or re-derived file. So the name of such a file has the process that wrote it,
-and the file is removed when that process is gone.
+The offload of a slice removes the files of failed attempts at that slice (`offload.files.commit`). But it
+may be that no offload comes back to the slices of a merged or re-derived file. So the name of such a file contains the
+process that wrote it, and the file is removed when that process is gone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Replaces files of a cold table by files with the same rows: merges small files, and separates merged hours again.
+"""Replaces files of a cold table by others with the same rows: merges small files, and separates merged hours.
 
 A merged file holds several hours. Before an hour is replaced (by a run that found more rows, or by a re-derivation),
 `separate_hours` puts its rows into files of their own. All other code works on the folders of slices.

@@ -1,4 +1,4 @@
-"""Reads rows of cold tables and of local Parquet files in the order of the file, a few MB at a time."""
+"""Reads rows of cold tables and of local Parquet files in their order, a few MB at a time."""
 
 from __future__ import annotations
 

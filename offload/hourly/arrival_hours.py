@@ -1,4 +1,4 @@
-"""Offloads the layers that are sliced by arrival hour, which are all layers but Gold."""
+"""Offloads the layers that are sliced by arrival hour: all but Gold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The counting proof of the last day as metrics: whether each raw message is in exactly one place, hour by hour."""
+"""Repeats the counting proof for every hour of the last day, as metrics: is each raw message in exactly one place?"""
 
 from __future__ import annotations
 

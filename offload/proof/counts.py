@@ -1,6 +1,6 @@
 """Proofs by counting: raw = silver + duplicates + dlq by exchange, symbol and arrival hour.
 
-What these counts cannot show is found here, too: matches that count twice, and messages that Raw never had.
+This module also finds what the counts cannot show: matches that count twice, and messages that Raw never had.
 """
 
 from __future__ import annotations

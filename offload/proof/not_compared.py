@@ -1,4 +1,4 @@
-"""Finds the hot rows that a comparison leaves out: rows that came after the offload, and rows not offloaded yet."""
+"""Finds the hot rows that a comparison leaves out: those that came after the offload, and those not offloaded yet."""
 
 from __future__ import annotations
 

@@ -60,18 +60,20 @@ def find_rejections(
     wanted = of_trade(exchange, symbols, trade_id)
     for topic, partition, offset, _ in places.values():
         wanted = Or(wanted, _of_message(topic, partition, offset))
-    letters = [letter.row for letter in cold.find("dlq_trades", wanted)]
+    dead_letters = [dead_letter.row for dead_letter in cold.find("dlq_trades", wanted)]
     # A topic that was created again repeats its offsets. Only the Kafka time tells such messages apart.
-    letters = [row for row in letters if row["trade_id"] == trade_id or _place(*coordinates_of(row)) in places]
-    letter_rows: dict[tuple[Coordinates, str], dict[str, Any]] = {}
+    dead_letters = [
+        row for row in dead_letters if row["trade_id"] == trade_id or _place(*coordinates_of(row)) in places
+    ]
+    dead_letter_rows: dict[tuple[Coordinates, str], dict[str, Any]] = {}
     # A dead letter that is in both tiers is shown as the hot table has it.
-    for row in (*rows, *letters):
+    for row in (*rows, *dead_letters):
         if row["reason"]:
-            letter_rows.setdefault((coordinates_of(row), row["reason"]), row)
-    notes = _resolutions(hot, {place for place, _ in letter_rows})
+            dead_letter_rows.setdefault((coordinates_of(row), row["reason"]), row)
+    notes = _resolutions(hot, {place for place, _ in dead_letter_rows})
     rejections = [
         Rejection(coordinates=place, **{name: row[name] for name in _RULE}, **notes.get(_place(*place), {}))
-        for (place, _), row in letter_rows.items()
+        for (place, _), row in dead_letter_rows.items()
     ]
     return sorted(rejections, key=lambda rejection: rejection.rejected_at)
 

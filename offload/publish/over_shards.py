@@ -1,4 +1,4 @@
-"""Checks whether a day can be published: tables over shards have no partitions that could be replaced."""
+"""Checks whether a day can be published. A day of a table over shards cannot: it has no partition to replace."""
 
 from __future__ import annotations
 

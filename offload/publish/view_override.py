@@ -1,4 +1,4 @@
-"""The override of the candle views while a day is published: a source of the day's candles that switches at once.
+"""While a day is published, the candle views compute it from Silver, so that all its candles change at once.
 
 No statement replaces both Silver and the candle states. But a query reads each table as it was at one moment
 (`enable_shared_storage_snapshot_in_query`, on by default), even if it names the table several times or through views.

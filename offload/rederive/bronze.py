@@ -44,7 +44,9 @@ from schemas.coordinates import COORDINATES
 RAW, BRONZE = BY_NAME["raw_trades"], BY_NAME["bronze_trades"]
 # Prefixes of table properties, followed by a day (µs). The first: hot Bronze does not have a commit's rows of the day
 # yet. The second: Silver and Gold do not have them yet.
-HOT_PENDING, SILVER_PENDING = "medallion.rebronzed.", "medallion.rebronzed-silver."
+HOT_PENDING, SILVER_PENDING = "medallion.hot-bronze-pending.", "medallion.silver-pending."
+# What 0.2 called them. A re-derivation that it did not finish is finished by this version.
+_NAMES_OF_0_2 = {HOT_PENDING: "medallion.rebronzed.", SILVER_PENDING: "medallion.rebronzed-silver."}
 
 
 class BronzeRederiveError(OffloadError):
@@ -164,14 +166,14 @@ class BronzeRederivation:
 
     def pending_days(self) -> set[int]:
         """Days (µs) whose Silver and Gold do not have the rows of a `commit` yet."""
-        properties = self._load(BRONZE).properties
-        return {int(key.removeprefix(SILVER_PENDING)) for key in properties if key.startswith(SILVER_PENDING)}
+        return {*_pending(self._load(BRONZE), SILVER_PENDING).values()}
 
     def clear_pending(self, days: set[int]) -> None:
         """Record that Silver and Gold of these days (µs) have the rows of every `commit`."""
-        if days:
-            with self._load(BRONZE).transaction() as transaction:
-                transaction.remove_properties(*(f"{SILVER_PENDING}{day_us}" for day_us in days))
+        table = self._load(BRONZE)
+        if done := [name for name, day_us in _pending(table, SILVER_PENDING).items() if day_us in days]:
+            with table.transaction() as transaction:
+                transaction.remove_properties(*done)
 
     def _fetch(self, part: Slice, folder: Path) -> Iterator[tuple[str, Path]]:
         """The staged rows as the offload would write them, one file for each topic."""
@@ -235,15 +237,14 @@ class HotBronze:
             HotStoreError: ClickHouse failed; a repetition replaces the rest.
         """
         hot, table = self.tiers.hot, self.tiers.cold.load(BRONZE)
-        noted = [key for key in table.properties if key.startswith(HOT_PENDING)]
-        starts = sorted(int(key.removeprefix(HOT_PENDING)) for key in noted)
-        days = [Slice(day_us, day_us + DAY_US) for day_us in starts]
+        pending = _pending(table, HOT_PENDING)
+        days = [Slice(day_us, day_us + DAY_US) for day_us in sorted({*pending.values()})]
         is_any_hot = any(partition_of(hot, "bronze_trades", day) for day in days)
         # Rows of a hot day may move to a day without a partition, and then create it.
         replaced = [self._replace(day) for day in days] if is_any_hot else []
-        if noted:
+        if pending:
             with self.tiers.cold.load(BRONZE).transaction() as transaction:
-                transaction.remove_properties(*noted)
+                transaction.remove_properties(*pending)
         return [f"bronze_trades/{partition}" for partition in replaced if partition]
 
     def _replace(self, day: Slice) -> str:
@@ -271,6 +272,16 @@ class HotBronze:
             hot.command(render("attach_partition.sql", table="bronze_trades"), {"partition": late_partition})
         truncate(hot, "bronze_trades_staged")
         return partition or late_partition
+
+
+def _pending(bronze: Table, prefix: str) -> dict[str, int]:
+    """The days (µs) by the properties that note them under the prefix, or under its name of 0.2."""
+    return {
+        name: int(name.removeprefix(known))
+        for known in (prefix, _NAMES_OF_0_2[prefix])
+        for name in bronze.properties
+        if name.startswith(known)
+    }
 
 
 def live_query(hot: HotStore, source: str) -> str:

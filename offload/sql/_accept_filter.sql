@@ -1,4 +1,4 @@
-{#- Whether an operator has chosen a dead letter (`LetterFilter`). -#}
+{#- Whether an operator has chosen a dead letter (`DeadLetterFilter`). -#}
 reason IN {reasons:Array(String)}
   AND ({topic:String} = '' OR (raw_topic = {topic:String} AND raw_partition = {partition:UInt32} AND raw_offset = {offset:UInt64}))
   AND ({exchange:String} = '' OR exchange = {exchange:String})

@@ -1,4 +1,4 @@
-"""Access to a bucket at the address of our settings, with certificates of a private authority."""
+"""Opens a bucket at the address in our settings, and trusts a private certificate authority."""
 
 from __future__ import annotations
 

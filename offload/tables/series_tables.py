@@ -19,7 +19,7 @@ from series.declaration import ARRIVAL, Series
 _TYPES: dict[str, IcebergType] = {"text": TEXT, "time": TIME, "decimal": PRICE, "integer": UINT64}
 # A page of a thousand bars has about 150 kB, compressed 50 kB. Its rows as texts take about as much again.
 _ANSWER_BYTES = 100_000.0
-_LETTER_BYTES = 1_000.0
+_DEAD_LETTER_BYTES = 1_000.0
 # With such row groups ClickHouse needs 100 MB to write 1 GB of answers of one hour. Without them 1 GiB is not enough.
 _ANSWERS_BYTES = 8_388_608
 
@@ -51,7 +51,7 @@ DEAD_LETTERS = ColdTable(
     hot_period="month",
     # `answer_id` is a digest that includes the arrival, and it is part of the sorting key.
     counts_merged=True,
-    row_bytes=_LETTER_BYTES,
+    row_bytes=_DEAD_LETTER_BYTES,
     row_group_bytes=_ANSWERS_BYTES,
 )
 

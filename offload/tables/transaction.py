@@ -1,4 +1,4 @@
-"""A transaction that copies the table's metadata once a change, not at each access."""
+"""A transaction that copies the table's metadata once for each change, and not for each access."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class Evidence:
     length: timedelta
     trades: Sequence[EvidenceTrade] = ()
     gaps: Sequence[Span] = ()
-    letters: Sequence[Span] = ()
+    dead_letters: Sequence[Span] = ()
     until: datetime | None = None
     decimals: Mapping[str, int] = field(default_factory=dict)
 

@@ -110,7 +110,7 @@ class QualityCheck:
             compared,
             self._table("trades", span | trades),
             self._table("gaps", span),
-            self._table("letters", span | {"own_names": list(market.own_names)}),
+            self._table("dead_letters", span | {"own_names": list(market.own_names)}),
             length,
             until if until and until > day["start"] else None,
         )

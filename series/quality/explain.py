@@ -196,10 +196,10 @@ def _missing(window: Window, evidence: Evidence) -> Explanation:
     for gap in evidence.gaps:
         if gap.start < end and gap.end >= window.start:
             return Explanation(Cause.GAP, gap.description, gap.ids)
-    letters = [one for one in evidence.letters if window.start <= one.start < end]
-    if letters:
-        ids = tuple(one_id for letter in letters for one_id in letter.ids)
-        return Explanation(Cause.REJECTED_TRADE, "; ".join(one.description for one in letters[:_NAMED]), ids)
+    dead_letters = [one for one in evidence.dead_letters if window.start <= one.start < end]
+    if dead_letters:
+        ids = tuple(one_id for dead_letter in dead_letters for one_id in dead_letter.ids)
+        return Explanation(Cause.REJECTED_TRADE, "; ".join(one.description for one in dead_letters[:_NAMED]), ids)
     if evidence.until is None or evidence.until < end:
         return Explanation(Cause.LATE, "no trade of a later window is in Silver: check again later")
     count, volume, quote = (window.delta(cell) for cell in ("trade_count", "volume", "quote_volume"))

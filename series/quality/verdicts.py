@@ -39,7 +39,7 @@ def verdicts_of(
     compared: pa.Table,
     trades: pa.Table,
     gaps: pa.Table,
-    letters: pa.Table,
+    dead_letters: pa.Table,
     length: timedelta,
     until: datetime | None,
 ) -> pa.Table:
@@ -51,7 +51,7 @@ def verdicts_of(
         trades: of the windows that differ and their neighbours, by time: trade_id, timestamp, price, quantity, is_buy,
             match_count, is_counted, trade_kind.
         gaps: from_time, to_time, description.
-        letters: dead letters: timestamp, trade_id, description.
+        dead_letters: timestamp, trade_id, description.
         length: of a window.
         until: time of the market's newest trade in Silver.
     """
@@ -61,7 +61,7 @@ def verdicts_of(
         [Span(row["from_time"], row["to_time"], row["description"]) for row in gaps.to_pylist()],
         [
             Span(row["timestamp"], row["timestamp"], row["description"], (row["trade_id"],))
-            for row in letters.to_pylist()
+            for row in dead_letters.to_pylist()
         ],
         until,
         _decimals(compared),

@@ -1,4 +1,4 @@
-SELECT reason, count() AS letters
+SELECT reason, count() AS dead_letters
 FROM series_dead_letters FINAL
 WHERE series = {series:String} AND answer_id IN {ids:Array(String)}
 GROUP BY reason

@@ -13,12 +13,11 @@ from typing import IO, Any
 import aiohttp
 import orjson
 import structlog
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from config.connections import clickhouse_requests, tls_context
 from config.settings import Settings
 from ddl.quoting import quote_string
-from ddl.render import MIGRATIONS_FOLDER, share_definitions
+from ddl.render import room_templates
 from serving import errors, metrics
 
 SECONDS = 10
@@ -31,13 +30,7 @@ _TOO_LONG = "159"
 _ACCESS_DENIED = "497"
 
 log = structlog.get_logger(__name__)
-_TEMPLATES = Environment(
-    loader=FileSystemLoader([Path(__file__).parents[1] / "sql", MIGRATIONS_FOLDER]),
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    autoescape=False,  # noqa: S701 - SQL, and only constants of ours are rendered
-)
-share_definitions(_TEMPLATES)
+_TEMPLATES = room_templates(Path(__file__).parents[1])
 
 Row = dict[str, Any]
 
@@ -53,6 +46,9 @@ def _text(name: str, names: tuple[tuple[str, object], ...]) -> str:
 
 class HotReader:
     """A pool of connections to ClickHouse's HTTP interface. The caller closes it.
+
+    It does not use clickhouse-connect as the other rooms do: its answers are JSON lines, and it runs in asyncio without
+    threads and without pyarrow.
 
     The SQL file of a query limits its rows. A query takes at most `SECONDS`, unless `within` is given.
     """
@@ -76,7 +72,7 @@ class HotReader:
     async def rows(
         self, name: str, parameters: Mapping[str, object], *, within: int = SECONDS, **names: object
     ) -> list[Row]:
-        """The rows of `serving/sql/<name>.sql`; decimals as text, 64-bit numbers as numbers.
+        """The rows of a room's `sql/<name>.sql`; decimals as text, 64-bit numbers as numbers.
 
         Args:
             name: the SQL file.

@@ -1,6 +1,6 @@
 // Shows the view that the address names after #, and refreshes it.
 import { connection, leaveChart, openChart } from "./chart.js";
-import { refreshLetters } from "./letters.js";
+import { refreshDeadLetters } from "./dead_letters.js";
 import { newestMarket, refreshMarkets } from "./markets.js";
 import { refreshPipeline } from "./pipeline.js";
 
@@ -34,7 +34,7 @@ async function refresh(rest = []) {
       else await openNewestMarket();
       return;
     }
-    await { markets: refreshMarkets, pipeline: refreshPipeline, "dead-letters": refreshLetters }[asked]();
+    await { markets: refreshMarkets, pipeline: refreshPipeline, "dead-letters": refreshDeadLetters }[asked]();
     connection("live");
   } catch {
     connection("lost");

@@ -111,12 +111,12 @@ def records(
         "processor_version": processor_version,
         "rules_version": rules_version,
     }
-    letters: list[dict[str, Any]] = []
+    dead_letters: list[dict[str, Any]] = []
     for row in rows.iter_rows(named=True):
         place = (row["raw_topic"], row["raw_partition"], row["raw_offset"], row["published_at"])
-        letter = row | same_for_all | _payload(payloads.get(place))
-        letters.append({name: letter[name] for name in DeadLetter.model_fields})
-    return letters
+        dead_letter = row | same_for_all | _payload(payloads.get(place))
+        dead_letters.append({name: dead_letter[name] for name in DeadLetter.model_fields})
+    return dead_letters
 
 
 def _payload(message: Payload | None) -> dict[str, Any]:
@@ -159,7 +159,7 @@ class DeadLetterQueue:
     def __init__(self, topic: str, producer: ConfirmedProducer) -> None:
         self._topic, self._producer = topic, producer
 
-    def send(self, letters: list[dict[str, Any]]) -> None:
+    def send(self, dead_letters: list[dict[str, Any]]) -> None:
         """Deliver the records (`records`). Return once all of them are durable.
 
         Raises:
@@ -170,9 +170,10 @@ class DeadLetterQueue:
             self._topic,
             [
                 OutgoingMessage(
-                    f"{letter['exchange'][:64]}:{letter['symbol'][:64]}".encode(errors="replace"), orjson.dumps(letter)
+                    f"{dead_letter['exchange'][:64]}:{dead_letter['symbol'][:64]}".encode(errors="replace"),
+                    orjson.dumps(dead_letter),
                 )
-                for letter in letters
+                for dead_letter in dead_letters
             ],
         )
 

@@ -61,7 +61,7 @@ HOLED = {**AROUND, DAY: ids(11, 20, count=9)}
 QUIET = {BEFORE: ids(1, 10), AFTER: ids(11, 30)}
 ALONE = {DAY: ids(11, 20)}
 TEXTS = StoredDay(3, 3, None, None, 3)
-LETTERS = {DAY: {"price_above_limit": 1}}
+DEAD_LETTERS = {DAY: {"price_above_limit": 1}}
 NO_FILE = Filled("binance", "BTCUSDT", "dump", us(DAY), us(AFTER), is_done=False, failure="no such file")
 GONE = BTC.model_copy(update={"status": "delisted", "delisted_on": DAY})
 HALTED = BTC.model_copy(update={"status": "halted", "halted_on": BEFORE})
@@ -71,7 +71,7 @@ CASES = {
     # Ids prove it, whatever else is known.
     "ids from neighbour to neighbour": (of(WHOLE), "complete", "ids_in_sequence"),
     "ids, and a gap that is of another day": (of(WHOLE, gaps=[gap("open")]), "complete", "ids_in_sequence"),
-    "ids, and a message that was also rejected": (of(WHOLE, letters=LETTERS), "complete", "ids_in_sequence"),
+    "ids, and a message that was also rejected": (of(WHOLE, dead_letters=DEAD_LETTERS), "complete", "ids_in_sequence"),
     "no trade, and the ids around it follow": (of(QUIET), "complete", "ids_in_sequence"),
     "ids from a window's first to its last": (
         of(ALONE, filled=[window(DAY, AFTER, first_id=11, last_id=20)]),
@@ -158,7 +158,7 @@ CASES = {
         "gap_unfillable",
     ),
     "a gap of other days": (of(HOLED, gaps=[gap("open", first=BEFORE, last=BEFORE)]), "partial", "ids_missing"),
-    "a rejected trade": (of(HOLED, letters=LETTERS), "partial", "dead_letters"),
+    "a rejected trade": (of(HOLED, dead_letters=DEAD_LETTERS), "partial", "dead_letters"),
     "a window that was begun": (
         of(HOLED, filled=[window(DAY, AFTER, is_done=False, left=1)]),
         "partial",

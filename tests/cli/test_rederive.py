@@ -112,8 +112,8 @@ def test_a_limit_changes_and_a_week_follows(running: Running, recordings: Path, 
     assert sum(day["removed"] for day in done["days"]) == sum(day["letters_added"] for day in done["days"]) == lost
     assert_gold_is(running, kept)
     assert places(running) == (kept.height, 0, lost)
-    letters = running.json("dlq", "stats")
-    assert [(row["reason"], row["records"]) for row in letters] == [("quantity_above_limit", lost)]
+    dead_letters = running.json("dlq", "stats")
+    assert [(row["reason"], row["records"]) for row in dead_letters] == [("quantity_above_limit", lost)]
 
     # The same trades come again: what Silver has is a duplicate, what it lost is rejected, and none comes twice.
     again = tmp_path / "again.jsonl"
@@ -127,7 +127,7 @@ def test_a_limit_changes_and_a_week_follows(running: Running, recordings: Path, 
     assert places(running) == (kept.height, sent.height - rejected, lost + rejected)
     assert_gold_is(running, kept)
 
-    # The limit is lifted: the rows come back, the letters are resolved; the workers were never restarted.
+    # The limit is lifted: the rows come back, the dead letters are resolved; the workers were never restarted.
     limit(running, None)
     running.run("offload", "run", "--until-now")
     done = running.json("rederive", *WEEK)

@@ -15,8 +15,11 @@ from offload.clickhouse.client import server_side
 from tests.ddl.engine import Engine
 
 ODD = "'\"`\\%s %(a)s {b:String} {{ c }} \n\t\r\0\b?ü日\U0001f600 -- /* $x$"
-FOLDERS = [
-    Path(__file__).resolve().parents[2] / part / "sql" for part in ("offload", "silver_processor", "serving", "cli")
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = [
+    path
+    for package in ("series", "silver_processor", "offload", "serving", "cli")
+    for path in sorted((ROOT / package).glob("**/sql/**/*.sql"))
 ]
 
 
@@ -43,7 +46,7 @@ def test_the_runner_compares_and_notes_any_statement(engine: Engine) -> None:
     assert engine.execute(sql) == [[1]]
 
 
-@pytest.mark.parametrize("path", [path for folder in [*FOLDERS, MIGRATIONS_FOLDER] for path in folder.glob("*.sql")])
+@pytest.mark.parametrize("path", [*ROOMS, *MIGRATIONS_FOLDER.glob("*.sql")], ids=str)
 def test_no_sql_is_formatted_as_text(path: Path) -> None:
     """What a client library would put in by formatting, or a template between quotes of its own."""
     text = path.read_text(encoding="utf-8")

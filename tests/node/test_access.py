@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 import threading
-import time
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+import aiohttp
 import pytest
+from clickhouse_driver import Client
+from clickhouse_driver.connection import Connection
 from clickhouse_driver.errors import ServerException
 
 from deploy.embedded.clickhouse.access import LONGEST_DELAY_S, Access, Failures
-from deploy.embedded.clickhouse.errors import EngineError
+from deploy.embedded.clickhouse.engine.engine import Engine
+from deploy.embedded.clickhouse.errors import AUTHENTICATION_FAILED, UNKNOWN_DATABASE, EngineError, refusal
+from deploy.embedded.clickhouse.http import handler as http_handler
 from deploy.embedded.clickhouse.http.origin import refused
+from deploy.embedded.clickhouse.http.server import HttpServer
+from deploy.embedded.clickhouse.native import connection as native_connection
+from deploy.embedded.clickhouse.native.server import NativeServer
+from deploy.embedded.clickhouse.session import Session
 from deploy.embedded.clickhouse.sql.policy import Role
-from tests.node.conftest import PASSWORD, PASSWORDS, NodeProcess, command, free_port, start
+from tests.node.conftest import ANALYST_PASSWORD, PASSWORD, PASSWORDS, NodeProcess, command, free_port, start
+
+# So long a test waits for what must come. Nothing depends on how long it takes.
+WITHIN_S = 60
 
 
 class Clock:
@@ -65,56 +82,167 @@ def test_accounts() -> None:
     assert "secret" not in repr(access)
 
 
-# By the clock. How long a delay is, and for whom, is above.
-@pytest.mark.nightly
-def test_guessing_is_slow_and_others_are_not_held_up(own_node: NodeProcess) -> None:
-    """200 wrong passwords took 0.16 s."""
-    known = own_node.native()
-    known.execute("SELECT 1")
-    guesses = 0
-    over = threading.Event()
-
-    def guess() -> None:
-        nonlocal guesses
-        while not over.is_set():
-            with pytest.raises(ServerException):
-                own_node.native(password=f"guess {guesses}").execute("SELECT 1")
-            guesses += 1
-
-    threads = [threading.Thread(target=guess) for _ in range(4)]
-    started = time.monotonic()
-    for thread in threads:
-        thread.start()
-    longest = 0.0
-    while time.monotonic() - started < 8:
-        asked = time.monotonic()
-        assert known.execute("SELECT 1") == [(1,)]
-        longest = max(longest, time.monotonic() - asked)
-        time.sleep(0.05)  # the pace of the other client, not a wait for anything
-    asked = time.monotonic()
-    assert own_node.native().execute("SELECT 1") == [(1,)]
-    login = time.monotonic() - asked
-    over.set()
-    for thread in threads:
-        thread.join(30)
-    assert guesses < 60, "four guessers in eight seconds"
-    assert longest < 2, "a client that is logged in waits for nobody"
-    assert login < LONGEST_DELAY_S + 2, "a right password waits no longer than the bound"
+LET_IN, REFUSED = UNKNOWN_DATABASE, AUTHENTICATION_FAILED
+DELAYS = [0, 0, 0, 0.05, 0.1, 0.2]
 
 
-def test_a_connection_that_was_let_in_is_not_delayed(own_node: NodeProcess) -> None:
-    wrong = ["-u", "default:wrong"]
-    for _ in range(6):
-        assert b"516" in own_node.curl(*wrong, f"{own_node.url}?query=SELECT%201").stdout
-    # Requests on one connection: the first logs in and waits. Would each wait, then so would the fastest of the others.
-    others = ("--next", "-sS", "-u", f"default:{PASSWORD}", "-w", " %{time_starttransfer} %{num_connects}\n")
-    _, first, *later = own_node.curl(
-        *("-w", " %{time_starttransfer}\n", f"{own_node.url}?query=SELECT%201"),
-        *([*others, f"{own_node.url}?query=SELECT%202"] * 10),
-    ).stdout.split()
-    assert later[::3] == [b"2"] * 10
-    assert later[2::3] == [b"0"] * 10, "the connection was used again"
-    assert float(first) > 0.1 > min(map(float, later[1::3]))
+class Waits:
+    """The pauses that a server makes, in seconds, in order with `wrong`: a wrong password was found. Nobody waits.
+
+    With `hold`, a pause that is longer than 0 lasts until `release`; `held` is set when one began.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[float | str] = []
+        self.held, self._released = threading.Event(), threading.Event()
+        self._released.set()
+        self.access = Access(PASSWORD, ANALYST_PASSWORD, Counted(self.events))
+
+    def hold(self) -> None:
+        self._released.clear()
+
+    def release(self) -> None:
+        self._released.set()
+
+    def sleep(self, seconds: float) -> None:
+        self.events.append(seconds)
+        if seconds:
+            self.held.set()
+            assert self._released.wait(WITHIN_S)
+
+    async def sleep_in_loop(self, seconds: float) -> None:
+        self.events.append(seconds)
+        if seconds:
+            self.held.set()
+            assert await asyncio.to_thread(self._released.wait, WITHIN_S)
+
+
+class Counted(Failures):
+    """Failures at a standing clock, which are noted."""
+
+    def __init__(self, events: list[float | str]) -> None:
+        super().__init__(Clock())
+        self._events = events
+
+    def add(self, peer: str) -> None:
+        self._events.append("wrong")
+        super().add(peer)
+
+
+@contextmanager
+def native_server(waits: Waits, monkeypatch: pytest.MonkeyPatch) -> Iterator[NativeServer]:
+    """The native port without an engine: who is let in can ping."""
+    monkeypatch.setattr(native_connection, "time", SimpleNamespace(sleep=waits.sleep))
+    engine = SimpleNamespace(version=lambda: "26.9.1.1", setting_names=frozenset)
+    session = SimpleNamespace(close=lambda: None)
+    server = NativeServer(cast(Engine, engine), waits.access, lambda *_: cast(Session, session), "127.0.0.1", 0)
+    server.start()
+    yield server
+    server.stop(0)
+
+
+@asynccontextmanager
+async def http_server(waits: Waits, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    """The HTTP port without an engine: who is let in finds no database."""
+
+    def open_session(database: str, role: Role) -> Session:
+        raise refusal(UNKNOWN_DATABASE, "UNKNOWN_DATABASE", database)
+
+    # `asyncio` as it is, but for the pause.
+    loop = SimpleNamespace(**{**vars(asyncio), "sleep": waits.sleep_in_loop})
+    monkeypatch.setattr(http_handler, "asyncio", loop)
+    server, port = HttpServer(waits.access, open_session, None, str), free_port()
+    await server.start("127.0.0.1", port, 0)
+    yield f"http://127.0.0.1:{port}/"
+    await server.stop()
+
+
+async def ask(client: aiohttp.ClientSession, url: str, password: str, user: str = "default") -> int:
+    """The code of the refusal."""
+    login = {"Authorization": aiohttp.encode_basic_auth(user, password)}
+    async with client.get(url, params={"query": "SELECT 1"}, headers=login) as answer:
+        return int(answer.headers["X-ClickHouse-Exception-Code"])
+
+
+def log_in(server: NativeServer, password: str) -> Connection:
+    connection: Connection = Client("127.0.0.1", server.port, password=password).connection
+    connection.force_connect()
+    return connection
+
+
+def test_a_login_over_http_waits_before_its_password_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else guessing were fast. A connection that was let in waits no more, unless the account is another one."""
+    waits = Waits()
+
+    async def scenario() -> None:
+        async with http_server(waits, monkeypatch) as url:
+            for _ in DELAYS:
+                async with aiohttp.ClientSession() as guesser:
+                    assert await ask(guesser, url, "wrong") == REFUSED
+            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as known:
+                assert [await ask(known, url, PASSWORD) for _ in range(4)] == [LET_IN] * 4
+                assert await ask(known, url, ANALYST_PASSWORD, "analyst") == LET_IN
+
+    asyncio.run(asyncio.wait_for(scenario(), WITHIN_S))
+    guesses = [event for delay in DELAYS for event in (delay, "wrong")]
+    assert waits.events == [*guesses, 0.4, 0.4]
+
+
+def test_a_login_over_the_native_port_waits_before_its_password_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = Waits()
+    with native_server(waits, monkeypatch) as server:
+        for _ in DELAYS:
+            with pytest.raises(ServerException) as found:
+                log_in(server, "wrong")
+            assert found.value.code == REFUSED
+        known = log_in(server, PASSWORD)
+        assert known.ping()
+        known.disconnect()
+    assert waits.events == [*(event for delay in DELAYS for event in (delay, "wrong")), 0.4]
+
+
+def test_a_guesser_over_http_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests of a connection that was let in are answered while a guesser waits."""
+    waits = Waits()
+
+    async def scenario() -> None:
+        async with http_server(waits, monkeypatch) as url, aiohttp.ClientSession() as known:
+            assert await ask(known, url, PASSWORD) == LET_IN
+            fail(waits.access)
+            waits.hold()
+            async with aiohttp.ClientSession() as guesser:
+                guess = asyncio.create_task(ask(guesser, url, "wrong"))
+                assert await asyncio.to_thread(waits.held.wait, WITHIN_S)
+                assert await ask(known, url, PASSWORD) == LET_IN
+                assert not guess.done()
+                waits.release()
+                assert await guess == REFUSED
+
+    asyncio.run(asyncio.wait_for(scenario(), WITHIN_S))
+
+
+def test_a_guesser_at_the_native_port_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that was let in is answered while a guesser waits."""
+    waits = Waits()
+    with native_server(waits, monkeypatch) as server, ThreadPoolExecutor(1) as guesser, ExitStack() as at_end:
+        known = log_in(server, PASSWORD)
+        at_end.callback(known.disconnect)
+        at_end.callback(waits.release)
+        fail(waits.access)
+        waits.hold()
+        guess = guesser.submit(log_in, server, "wrong")
+        assert waits.held.wait(WITHIN_S)
+        assert known.ping()
+        assert not guess.done()
+        waits.release()
+        with pytest.raises(ServerException):
+            guess.result(WITHIN_S)
+
+
+def fail(access: Access) -> None:
+    """As many failures as make the next login wait."""
+    for _ in DELAYS:
+        access.failures.add("127.0.0.1")
 
 
 @pytest.mark.parametrize(

@@ -124,19 +124,19 @@ def rejected(series: Series, answer: Answer) -> dict[int, tuple[str, str, str, o
 
 def test_the_cold_dead_letters_are_what_no_series_took(offloaded: Settings) -> None:
     expected = [
-        (series.name, answer.provider, answer.request, answer.id, moment(answer), place, *letter)
+        (series.name, answer.provider, answer.request, answer.id, moment(answer), place, *dead_letter)
         for series in load_series()
         for answer in answers(series)
-        for place, letter in rejected(series, answer).items()
+        for place, dead_letter in rejected(series, answer).items()
     ]
     names = ("series", "provider", "request", "answer_id", "received_at", "place", "reason", "field", "value")
-    letters = cold_rows(offloaded, "series_dead_letters", "series", "received_at", "place")
+    dead_letters = cold_rows(offloaded, "series_dead_letters", "series", "received_at", "place")
     assert [
         (
             *(one[name] for name in names),
             json.loads(one["payload"]) if one["reason"] == "time_invalid" else one["payload"],
         )
-        for one in letters
+        for one in dead_letters
     ] == expected
     assert len(expected) == 3 * len(HOURS) * len(DECLARED)
 
@@ -146,8 +146,8 @@ def test_hot_and_cold_are_equal_and_nothing_is_left_out(offloaded: Settings) -> 
     assert report.ok
     assert report.complete
     rows = {"landing": 3, "snapshots": 2}
-    letters = {"series_dead_letters": (6 * len(DECLARED), 6 * len(DECLARED), 2)}
-    assert {table.table: (table.hot_rows, table.cold_rows, table.slices) for table in report.tables} == letters | {
+    dead_letters = {"series_dead_letters": (6 * len(DECLARED), 6 * len(DECLARED), 2)}
+    assert {table.table: (table.hot_rows, table.cold_rows, table.slices) for table in report.tables} == dead_letters | {
         f"{name}_{kind}": (2 * count, 2 * count, 2) for name in DECLARED for kind, count in rows.items()
     }
     assert {

@@ -147,9 +147,9 @@ def test_an_answer_that_is_none_is_kept_and_named(name: str, store: SeriesStore,
         report = run(store, name, url, *(question(name, symbol, FIRST, END) for symbol in ("AAPL", *faults)))
     assert [bool(one.failure) for one in report.questions] == [False, True, True, True]
     assert stored(hot, "AAPL") == in_order(TAPE[:50], name)
-    letters = hot.client.query("SELECT reason, payload FROM series_dead_letters").result_rows
+    dead_letters = hot.client.query("SELECT reason, payload FROM series_dead_letters").result_rows
     reasons = {"HTML": "answer_not_json", "CUT": "answer_not_json", "OTHER": "answer_other_shape"}
-    assert sorted(letters) == sorted((reasons[symbol], body.decode()) for symbol, body in faults.items())
+    assert sorted(dead_letters) == sorted((reasons[symbol], body.decode()) for symbol, body in faults.items())
 
 
 def _request(name: str, symbol: str) -> tuple[str, dict[str, str], dict[str, str]]:

@@ -182,8 +182,8 @@ def test_an_answer_that_is_none_is_kept_and_named(
         report = run(store, CcxtRest("binance", url, FAST), bars(), bars("ETHUSDT"))
     assert [one.rows for one in report.questions] == [0, 1_440]
     assert [bool(one.failure) for one in report.questions] == [True, False]
-    letters = hot.client.query("SELECT reason, payload FROM series_dead_letters").result_rows
-    assert letters == [(reason, body.decode())]
+    dead_letters = hot.client.query("SELECT reason, payload FROM series_dead_letters").result_rows
+    assert dead_letters == [(reason, body.decode())]
 
 
 def test_rows_that_break_a_rule_stop_no_others(store: SeriesStore, hot: HotTables) -> None:

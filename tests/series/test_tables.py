@@ -99,13 +99,13 @@ def check_every_row(series: Series, store: SeriesStore, hot: HotTables, rows: li
         f"SELECT place, {', '.join(columns)} FROM {series.name}_snapshots WHERE answer_id = {{id:String}}",
         parameters={"id": sent.id}, column_formats={}, tz_mode="aware",
     )  # fmt: skip
-    letters = hot.client.query(
+    dead_letters = hot.client.query(
         "SELECT place, reason, field FROM series_dead_letters FINAL WHERE answer_id = {id:String}",
         parameters={"id": sent.id},
     )
     found: dict[int, Any] = {place: dict(zip(columns, values, strict=True)) for place, *values in typed.result_rows}
-    assert not found.keys() & {place for place, _, _ in letters.result_rows}
-    found |= {place: (reason, field) for place, reason, field in letters.result_rows}
+    assert not found.keys() & {place for place, _, _ in dead_letters.result_rows}
+    found |= {place: (reason, field) for place, reason, field in dead_letters.result_rows}
     assert found == {place: validate(series, row, sent.received_us) for place, row in enumerate(rows, start=1)}
 
 
@@ -259,8 +259,8 @@ def test_each_answer_of_a_block_is_one_for_itself(store: SeriesStore, hot: HotTa
     assert versions == [(first, 1), (last, 1), (last, 2)]
     current = hot.client.query("SELECT answer_id, place, volume FROM bars_exact ORDER BY place").result_rows
     assert current == [(last, 1, Decimal("1.6")), (last, 2, Decimal(BAR["volume"]))]
-    letters = hot.client.query("SELECT answer_id, place, reason FROM series_dead_letters ORDER BY received_at")
-    assert letters.result_rows == [(first, 2, "not_a_number"), (page, 0, "answer_not_json")]
+    dead_letters = hot.client.query("SELECT answer_id, place, reason FROM series_dead_letters ORDER BY received_at")
+    assert dead_letters.result_rows == [(first, 2, "not_a_number"), (page, 0, "answer_not_json")]
 
 
 def test_what_cannot_be_read_is_kept_as_it_came(store: SeriesStore, hot: HotTables) -> None:
@@ -269,9 +269,11 @@ def test_what_cannot_be_read_is_kept_as_it_came(store: SeriesStore, hot: HotTabl
     store.insert(series, [answer([], html, Defect.NOT_JSON)])
     store.insert(series, [answer([{UNREADABLE: '{"open":1}'}, BAR], b'[{"open":1}, [...]]')])
     store.insert(series, [answer([], b"[]")])
-    letters = hot.client.query("SELECT reason, place, hex(payload) FROM series_dead_letters ORDER BY place").result_rows
+    dead_letters = hot.client.query(
+        "SELECT reason, place, hex(payload) FROM series_dead_letters ORDER BY place"
+    ).result_rows
     unreadable = b'{"open":1}'
-    assert letters == [
+    assert dead_letters == [
         ("answer_not_json", 0, html.hex().upper()),
         ("row_unreadable", 1, unreadable.hex().upper()),
     ]

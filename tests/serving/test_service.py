@@ -324,9 +324,9 @@ def test_a_candle_of_many_trades_comes_in_pages(service: Service) -> None:
 
 def test_dead_letters_are_counted_and_filtered(service: Service) -> None:
     by_reason = {one["reason"]: one["letters"] for one in service.get("/v1/pipeline")["deadLetters"]}
-    letters = service.get("/v1/dead-letters")["letters"]
+    dead_letters = service.get("/v1/dead-letters")["letters"]
     assert by_reason
-    assert sum(by_reason.values()) == len(letters)
+    assert sum(by_reason.values()) == len(dead_letters)
     for reason, count in by_reason.items():
         assert len(service.get("/v1/dead-letters", reason=reason)["letters"]) == count
     assert service.get("/v1/dead-letters", reason="' OR 1=1 --")["letters"] == []

@@ -77,7 +77,7 @@ def test_what_cannot_be_parsed_says_why(message: bytes, why: str) -> None:
     assert not found.columns
 
 
-def test_a_letter_that_carries_only_the_beginning_of_its_message_is_not_taken_for_the_whole() -> None:
+def test_a_dead_letter_that_carries_only_the_beginning_of_its_message_is_not_taken_for_the_whole() -> None:
     assert whole("ü", "", 2) == "ü".encode()
     assert whole("ü", "", 3) is None
     assert whole("", "", 0) is None, "Raw did not have it"

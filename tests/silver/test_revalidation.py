@@ -16,7 +16,7 @@ from silver_processor.revalidation import PASSES, revalidate
 from tests.silver.bronze import RULES, bronze
 
 
-def letters(changes: list[dict[str, Any]], reasons: list[str]) -> pa.Table:
+def dead_letters(changes: list[dict[str, Any]], reasons: list[str]) -> pa.Table:
     """Dead letters of the changed trades, whatever they are worth now."""
     rows = bronze(changes)
     extra = {"reason": reasons, "rejected_at": [datetime(2026, 1, 1, tzinfo=UTC)] * len(reasons)}
@@ -25,8 +25,8 @@ def letters(changes: list[dict[str, Any]], reasons: list[str]) -> pa.Table:
     return rows
 
 
-def test_each_letter_has_one_verdict_in_order() -> None:
-    given = letters(
+def test_each_dead_letter_has_one_verdict_in_order() -> None:
+    given = dead_letters(
         [{}, {"symbol": "NEWUSDT"}, {"price_text": "-1"}, {"defect": "timestamp_invalid"}, {}],
         ["symbol_unmapped", "symbol_unmapped", "price_above_limit", "timestamp_invalid", "bronze_unreadable"],
     )
@@ -45,7 +45,7 @@ def test_each_letter_has_one_verdict_in_order() -> None:
 
 
 def test_nothing_to_validate() -> None:
-    found = revalidate(letters([], []), RULES)
+    found = revalidate(dead_letters([], []), RULES)
     assert found.verdicts.is_empty()
     assert found.passing.num_rows == 0
 
@@ -54,8 +54,8 @@ def test_a_dead_letter_holds_the_whole_bronze_row() -> None:
     """So that it can be sent again when Bronze has let go of the row or merged it with another delivery."""
     row = bronze([{"symbol": "NOSUCH", "sequence": "77"}])
     rejects = refine(row, RULES).rejects
-    (letter,) = records(rejects, {}, datetime(2026, 1, 1, tzinfo=UTC), "1", "2")
-    assert letter["reason"] == Reason.SYMBOL_UNMAPPED
-    kept = {name: letter[name] for name in BRONZE.names}
+    (dead_letter,) = records(rejects, {}, datetime(2026, 1, 1, tzinfo=UTC), "1", "2")
+    assert dead_letter["reason"] == Reason.SYMBOL_UNMAPPED
+    kept = {name: dead_letter[name] for name in BRONZE.names}
     numbers = pl.DataFrame(row).with_columns(pl.selectors.temporal().to_physical()).to_dicts()[0]
     assert kept == numbers

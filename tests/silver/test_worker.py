@@ -145,9 +145,13 @@ def test_each_match_counts_once_and_kinds_as_the_exchange_counts_them(stack: Sta
     partly += b'"px":"63000.1","sz":"0.9","side":"buy","ts":"1795845601000","count":"4","source":"0"}]}'
     (envelope,) = envelopes("okx", partly, EXCHANGES["okx"].parse(partly), 1_795_845_602_000_000)
     stack.publish("market.crypto.trades.okx.raw", encode(envelope))
-    letters = "SELECT reason, field, value, limit, matches, trade_id FROM medallion.dlq_trades WHERE exchange = 'okx'"
+    dead_letters = (
+        "SELECT reason, field, value, limit, matches, trade_id FROM medallion.dlq_trades WHERE exchange = 'okx'"
+    )
     known = "700000002-700000004 of 700000002-700000005"
-    wait_until(lambda: stack.select(letters) == [("matches_partly_known", "matches", "4", known, "4", "700000005")])
+    wait_until(
+        lambda: stack.select(dead_letters) == [("matches_partly_known", "matches", "4", known, "4", "700000005")]
+    )
     assert worker.metrics()['medallion_silver_rejects_total{reason="matches_partly_known"}'] == 1
 
 

@@ -140,30 +140,30 @@ def test_show_puts_message_row_and_rule_side_by_side(shared_stack: Path, state_h
     (listed,) = running.json("dlq", "list", "--reason", "price_above_limit")
     place = [listed["raw_topic"], listed["raw_partition"], listed["raw_offset"]]
     (printed,) = re.findall(r"market\.\S+", running.run("dlq", "list", "--trade-id", listed["trade_id"]).stdout)
-    (letter,) = running.json("dlq", "show", printed)
-    assert letter["coordinates"]["raw_offset"] == place[2]
-    assert letter["rule"]["reason"] == "price_above_limit"
-    assert letter["rule"]["limit"] == "1000000"
-    assert letter["rule"]["value"] == letter["bronze"]["price_text"]
-    assert letter["bronze"]["source"] == "bronze_trades"
-    assert letter["raw"]["source"] == "trades_raw"
+    (dead_letter,) = running.json("dlq", "show", printed)
+    assert dead_letter["coordinates"]["raw_offset"] == place[2]
+    assert dead_letter["rule"]["reason"] == "price_above_limit"
+    assert dead_letter["rule"]["limit"] == "1000000"
+    assert dead_letter["rule"]["value"] == dead_letter["bronze"]["price_text"]
+    assert dead_letter["bronze"]["source"] == "bronze_trades"
+    assert dead_letter["raw"]["source"] == "trades_raw"
     (raw,) = running.query(
         f"SELECT raw_json FROM trades_raw WHERE (_topic, _partition, _offset) = ('{place[0]}', {place[1]}, {place[2]})"
     )
-    assert letter["raw"]["message"] == raw["raw_json"]
-    assert letter["raw"]["bytes"] == len(raw["raw_json"].encode())
+    assert dead_letter["raw"]["message"] == raw["raw_json"]
+    assert dead_letter["raw"]["bytes"] == len(raw["raw_json"].encode())
 
     shown = running.run("dlq", "show", *map(str, place)).stdout
-    for part in ("Raw message", "Bronze row", "Rule", "price_above_limit", letter["rule"]["value"]):
+    for part in ("Raw message", "Bronze row", "Rule", "price_above_limit", dead_letter["rule"]["value"]):
         assert part in shown
     several = running.json("dlq", "show", "--exchange", "binance", "--limit", "3")
     assert len(several) == 3
-    # The letter holds all of it when the hot tables have let go.
+    # The dead letter holds all of it when the hot tables have let go.
     running.run("query", "TRUNCATE TABLE trades_raw")
     running.run("query", "TRUNCATE TABLE bronze_trades")
     (kept,) = running.json("dlq", "show", *map(str, place))
-    assert kept["raw"] == {**letter["raw"], "source": "dead letter"}
+    assert kept["raw"] == {**dead_letter["raw"], "source": "dead letter"}
     assert kept["bronze"] == {
-        name: letter["bronze"][name] if name != "source" else "dead letter" for name in kept["bronze"]
+        name: dead_letter["bronze"][name] if name != "source" else "dead letter" for name in kept["bronze"]
     }
     assert "No such dead letter" in running.run("dlq", "show", "nosuchtopic", "0", "0", code=1).stderr

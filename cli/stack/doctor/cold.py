@@ -1,4 +1,4 @@
-"""Checks of catalog, bucket and offload, and of the receiver of alerts. They create no folder and no table."""
+"""Checks of the catalog, the bucket, the offload and the receiver of alerts. No check creates a folder or a table."""
 
 from __future__ import annotations
 

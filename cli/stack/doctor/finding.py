@@ -1,4 +1,4 @@
-"""What a check found."""
+"""What one check of `medallion doctor` found, and the remedy."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def server(settings: Settings) -> Finding:
         ServerError: it does not answer.
     """
     with clickhouse(settings, _SYSTEM) as client:
-        ((version,),) = client.execute(sql_text("doctor_server"))
+        ((version,),) = client.execute(sql_text("server"))
     return server_version(str(version))
 
 

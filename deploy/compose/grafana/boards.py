@@ -254,8 +254,10 @@ DEAD_LETTERS = Dashboard(
             height=5,
             red_from=1,
         ),
-        Panel("By reason and market", sql=_sql("letters_by_market"), kind="table", unit="none", width=24, height=10),
-        Panel("Newest", sql=_sql("newest_letters"), kind="table", unit="none", width=24, height=10),
+        Panel(
+            "By reason and market", sql=_sql("dead_letters_by_market"), kind="table", unit="none", width=24, height=10
+        ),
+        Panel("Newest", sql=_sql("newest_dead_letters"), kind="table", unit="none", width=24, height=10),
     ],
 )
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from cli.common.console import SafeConsole, cell
-from cli.dlq.letter import Panels, ShownLetter
+from cli.dlq.dead_letter import Panels, ShownDeadLetter
 
 TEXTS = st.text(st.characters(categories=("L", "N", "P", "S"), include_characters=" "), max_size=120)
 TIMES = st.datetimes(datetime.fromisoformat("1970-01-01"), datetime.fromisoformat("2199-12-31"), timezones=st.just(UTC))
@@ -100,7 +100,7 @@ def test_every_word_of_every_header_is_there(width: int, table: tuple[list[str],
 
 @given(st.integers(20, 250), st.integers(0, 10**9), st.text("0123456789", min_size=1, max_size=90))
 def test_a_dead_letter_shows_every_digit(width: int, size: int, value: str) -> None:
-    letter = ShownLetter(
+    dead_letter = ShownDeadLetter(
         coordinates={"raw_topic": "raw", "raw_partition": 0, "raw_offset": value, "published_at": "2026-01-05"},
         rule={"reason": "price_above_limit", "field": "price", "value": value, "limit": "1000000"},
         raw={"message": f'{{"p":"{value}"}}', "bytes": size, "source": "trades_raw"},
@@ -110,7 +110,7 @@ def test_a_dead_letter_shows_every_digit(width: int, size: int, value: str) -> N
     )
     console = SafeConsole(width=width)
     console.file = drawn = io.StringIO()
-    console.print(Panels(letter))
+    console.print(Panels(dead_letter))
     shown = [f"0{value}20260105", f"{size}", value, value, value, "1000000"]
     assert digits(drawn.getvalue()) == digits("".join(shown))
 

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.common.console import SafeConsole, VisibleStream, cell
-from cli.dlq import letter as letters
+from cli.dlq import dead_letter as dead_letters
 from config import logs
 from config.visible import visible, visible_json, visible_line
 
@@ -117,7 +117,7 @@ def test_a_streamed_answer_may_be_cut_anywhere(answer: bytes, cuts: list[int]) -
 
 @pytest.mark.parametrize("attack", [attack for attack in ATTACKS if attack != "\ud800"])
 def test_a_dead_letter_is_shown(attack: str) -> None:
-    letter = letters.ShownLetter(
+    dead_letter = dead_letters.ShownDeadLetter(
         coordinates={"raw_topic": attack, "raw_partition": 0, "raw_offset": 1, "published_at": datetime.now(UTC)},
         rule={"reason": "trade_contradicts", "field": "symbol", "value": attack, "limit": attack},
         raw={"message": attack, "bytes": 3, "source": "trades_raw"},
@@ -126,7 +126,7 @@ def test_a_dead_letter_is_shown(attack: str) -> None:
         resolution={},
     )
     made, drawn = console()
-    made.print(letters.Panels(letter))
+    made.print(dead_letters.Panels(dead_letter))
     assert not hidden(drawn.getvalue())
     assert visible_line(attack) in drawn.getvalue()
     assert "What Silver has" in drawn.getvalue()

@@ -86,12 +86,15 @@ def test_a_corrected_dump_is_taken_over(running: Running, tmp_path: Path) -> Non
         "raw": 12, "silver": 6, "duplicates": same, "dlq": len(differing), "contradicting": len(differing),
         "missing": 0, "in_several": 0,
     }  # fmt: skip
-    letters = running.json("dlq", "list", "--reason", "trade_contradicts")
-    assert sorted(letter["trade_id"] for letter in letters) == differing
-    assert {(letter["field"], letter["value"]) for letter in letters} == {
+    dead_letters = running.json("dlq", "list", "--reason", "trade_contradicts")
+    assert sorted(dead_letter["trade_id"] for dead_letter in dead_letters) == differing
+    assert {(dead_letter["field"], dead_letter["value"]) for dead_letter in dead_letters} == {
         ("side", f"side {corrected[differing[0]][0]}")
     }
-    assert all(letter["limit"].startswith(f"side {first[letter['trade_id']][0]} (market.crypto.") for letter in letters)
+    assert all(
+        dead_letter["limit"].startswith(f"side {first[dead_letter['trade_id']][0]} (market.crypto.")
+        for dead_letter in dead_letters
+    )
     shown = running.json("dlq", "show", "--reason", "trade_contradicts", "--limit", "1")
     assert shown[0]["held"]["side"] == first[shown[0]["held"]["trade_id"]][0]
 

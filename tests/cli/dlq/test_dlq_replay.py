@@ -120,7 +120,7 @@ def test_a_market_the_registry_gains_comes_through_once(shared: Running, recordi
     assert shared.json("dlq", "replay", "--reason", "price_missing")["records"] == 0
     assert shared.query(SILVER) == [{"symbol": "BTCUSDT", "n": rest, "ids": rest}], "a dry run sends nothing"
 
-    # A crash after the note and before the sending leaves the letters open, and the proof holding.
+    # A crash after the note and before the sending leaves the dead letters open, and the proof holding.
     shared.run(
         "query",
         "INSERT INTO dlq_replays (raw_topic, raw_partition, raw_offset, published_at, exchange, symbol, timestamp, "

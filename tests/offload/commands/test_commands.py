@@ -42,14 +42,14 @@ def test_a_name_that_nobody_knows_is_an_error_unless_a_dead_letter_has_it(
             command(exchange="mtgox")
         with pytest.raises(UnknownNameError, match="No symbol 'ODDUSDT' of binance"):
             command(exchange="binance", symbol="ODDUSDT")
-    letter = {
+    dead_letter = {
         "exchange": "mtgox",
         "symbol": "ODDUSDT",
         "trade_id": "7",
         "reason": "exchange_unknown",
         "raw_topic": "x",
     }
-    hot.insert("dlq_trades_log", pl.DataFrame([letter]))
+    hot.insert("dlq_trades_log", pl.DataFrame([dead_letter]))
     for command in (dlq.list_records, dlq.stats):
         command(exchange="mtgox", symbol="ODDUSDT")
         command(exchange="binance", symbol="BTCUSDT")

@@ -130,11 +130,12 @@ def test_what_is_known_of_each_day_hot_and_cold(ask: Callable[..., Any], setting
     gap(hot, "healed", 2, ids=("12", "12"))
     gap(hot, "unfillable", 10, ids=("", ""), end=moment(11, 0))
     rejected = dead_letter_rows(trades("binance", "BTCUSDT", {7: [55]}), "price_above_limit")
-    letters = rejected.with_columns(timestamp=pl.lit(moment(7)).dt.cast_time_unit("us"))
+    dead_letters = rejected.with_columns(timestamp=pl.lit(moment(7)).dt.cast_time_unit("us"))
     # Another version of a trade that Silver has is no loss.
-    other = letters.with_columns(reason=pl.lit("trade_contradicts"), raw_offset=pl.lit(7, pl.UInt64))
+    other = dead_letters.with_columns(reason=pl.lit("trade_contradicts"), raw_offset=pl.lit(7, pl.UInt64))
     hot.insert(
-        "dlq_trades_log", pl.concat([letters, other.with_columns(timestamp=pl.lit(moment(8)).dt.cast_time_unit("us"))])
+        "dlq_trades_log",
+        pl.concat([dead_letters, other.with_columns(timestamp=pl.lit(moment(8)).dt.cast_time_unit("us"))]),
     )
     expected = [*EXPECTED[:9], (10, "partial", "gap_unfillable"), EXPECTED[10]]
     asked = ("--exchange", "binance", "--symbol", "BTCUSDT", "--to", "2026-03-12")

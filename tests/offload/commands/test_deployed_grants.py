@@ -31,7 +31,7 @@ from tests.offload.commands.deployed_commands import ENDS_WITH, EXCUSED, as_inge
 from tests.offload.commands.shards import make_sink
 from tests.offload.conftest import Node, new_settings
 from tests.offload.hot_tables import HotTables, read_tape
-from tests.offload.rederive.rederiving import FROM, HIGH, LOW, TO, fill, letters, limited, within
+from tests.offload.rederive.rederiving import FROM, HIGH, LOW, TO, dead_letters, fill, limited, within
 from tests.offload.rederive.test_accept import come, later, turned
 from tests.series.klines import csv, minutes
 from tests.series.test_providers import dump
@@ -141,7 +141,7 @@ def test_each_user_may_do_its_work(
     become("ingest")
     trades = read_tape(tape).tail(300)
     fill(hot, trades, LOW)
-    letters(hot, trades, LOW)
+    dead_letters(hot, trades, LOW)
     corrected = within(trades, LOW).filter(pl.col("symbol") == "BTCUSDT").tail(1)
     come(hot, later(turned(corrected)), "price_text, side")
     (trade,) = corrected.to_dicts()

@@ -14,7 +14,7 @@ from cli.main import app
 from cli.stack.doctor.servers import migrations
 from config.settings import Settings
 from ddl.readers import SUFFIX
-from offload.accept import LetterFilter, accept, plan_accept
+from offload.accept import DeadLetterFilter, accept, plan_accept
 from offload.clickhouse.client import ClickHouseHttp
 from offload.clickhouse.tiers import Tiers
 from offload.publish.over_shards import OverShardsError
@@ -26,11 +26,11 @@ from tests.offload.command_line import as_environment
 from tests.offload.commands.shards import make_readers, node_of_a_cluster
 from tests.offload.conftest import new_settings
 from tests.offload.hot_tables import HotTables, of_one_hour, read_tape
-from tests.offload.rederive.rederiving import FROM, HIGH, LOW, TO, fill, letters, limited, within
+from tests.offload.rederive.rederiving import FROM, HIGH, LOW, TO, dead_letters, fill, limited, within
 from tests.offload.rederive.test_accept import come, later, turned
 
 SPAN = ("--from", f"{FROM:%Y-%m-%d}", "--to", f"{TO:%Y-%m-%d}", "--exchange", "binance")
-CONTRADICTED = LetterFilter(exchange="binance")
+CONTRADICTED = DeadLetterFilter(exchange="binance")
 Change = Callable[[Tiers], object]
 
 
@@ -52,7 +52,7 @@ def shards(tape: Path, brokers: str, tmp_path_factory: pytest.TempPathFactory) -
         hot = HotTables(told)
         rows = of_one_hour(read_tape(tape).tail(300))
         fill(hot, rows, LOW)
-        letters(hot, rows, LOW)
+        dead_letters(hot, rows, LOW)
         come(hot, later(turned(within(rows, LOW).head(1))), "price_text, side")
         readers = limited(make_readers(hot), folder, HIGH)
         assert run(Tiers.open(readers)).slices

@@ -77,10 +77,10 @@ def test_every_table_reads_back_equal_to_the_recording(
     bronze = read(settings, BY_NAME["bronze_trades"]).sort("raw_offset")
     assert bronze["price_text"].to_list() == trades["price"].to_list()
     assert bronze["timestamp"].to_list() == trades["time"].to_list()
-    letters = read(settings, BY_NAME["dlq_trades"]).sort("raw_offset")
+    dead_letters = read(settings, BY_NAME["dlq_trades"]).sort("raw_offset")
     written = dead_letter_rows(trades).sort("raw_offset")
     for column in ("reason", "value", "limit", "price_text", "payload", "rejected_at", "published_at"):
-        assert letters[column].to_list() == written[column].to_list(), column
+        assert dead_letters[column].to_list() == written[column].to_list(), column
     repeats = read(settings, BY_NAME["duplicate_trades"]).sort("raw_offset")
     for column in ("trade_id", "timestamp", "insert_token", "seen_at"):
         assert repeats[column].to_list() == duplicate_rows(trades).sort("raw_offset")[column].to_list(), column

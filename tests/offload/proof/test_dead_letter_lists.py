@@ -28,7 +28,7 @@ def test_a_resolved_message_is_listed_once_with_its_first_rejection(hot: HotTabl
     hot.insert("silver_trades", through)
     hot.insert("dlq_replays", through.select(*COORDINATES, "exchange", "symbol", "timestamp"))
 
-    found = {row["trade_id"]: row for row in rows(hot.client, "dlq_list_resolved", ANY)}
+    found = {row["trade_id"]: row for row in rows(hot.client, "list_resolved", ANY)}
     assert found.keys() == set(trades["trade_id"][:2])
     assert {row["reason"] for row in found.values()} == {"symbol_unmapped"}
     assert [found[trade_id]["rejections"] for trade_id in trades["trade_id"][:2]] == [1, 2]
@@ -36,9 +36,9 @@ def test_a_resolved_message_is_listed_once_with_its_first_rejection(hot: HotTabl
         :2
     ].to_list()
     assert {row["landed"] for row in found.values()} == {"silver"}
-    assert rows(hot.client, "dlq_list_resolved", {**ANY, "reason": "price_above_limit"}) == []
+    assert rows(hot.client, "list_resolved", {**ANY, "reason": "price_above_limit"}) == []
 
-    (still_open,) = rows(hot.client, "dlq_list", ANY)
+    (still_open,) = rows(hot.client, "list", ANY)
     assert still_open["trade_id"] == trades["trade_id"][2]
 
 
@@ -49,27 +49,27 @@ def test_a_message_that_is_rejected_as_before_keeps_its_first_rejection(hot: Hot
     reasons = ("symbol_unmapped", "price_above_limit", "symbol_unmapped")
     for hours, reason in enumerate(reasons):
         later = pl.col("rejected_at") + timedelta(hours=hours)
-        letter = dead_letter_rows(trade, reason).with_columns(later)
-        hot.insert("dlq_trades_log", letter)
+        dead_letter = dead_letter_rows(trade, reason).with_columns(later)
+        hot.insert("dlq_trades_log", dead_letter)
         note = through.select(*COORDINATES, "exchange", "symbol", "timestamp")
-        hot.insert("dlq_replays", note.with_columns(letter["rejected_at"], letter["reason"]))
+        hot.insert("dlq_replays", note.with_columns(dead_letter["rejected_at"], dead_letter["reason"]))
     hot.insert("silver_trades", through)
     hot.client.command("OPTIMIZE TABLE dlq_trades_log FINAL")
 
-    (found,) = rows(hot.client, "dlq_list_resolved", ANY)
+    (found,) = rows(hot.client, "list_resolved", ANY)
     assert (found["reason"], found["rejected_at"]) == (reasons[0], trade["arrived"][0])
     assert found["rejections"] == 2, "for two reasons"
-    assert rows(hot.client, "dlq_list_resolved", {**ANY, "reason": reasons[1]}) == []
+    assert rows(hot.client, "list_resolved", {**ANY, "reason": reasons[1]}) == []
 
 
 def test_a_trade_and_a_message_are_found(hot: HotTables, tape: Path) -> None:
     trades = read_tape(tape).head(5)
     hot.insert("dlq_trades_log", dead_letter_rows(trades))
     wanted = trades.row(3, named=True)
-    for name, asked in (("dlq_list", ANY), ("dlq_show", ANY_MESSAGE)):
+    for name, asked in (("list", ANY), ("show", ANY_MESSAGE)):
         (found,) = rows(hot.client, name, {**asked, "trade_id": wanted["trade_id"]})
         assert found["raw_offset"] == wanted["offset"]
     place = {"topic": "market.crypto.trades.binance.raw", "partition": 0, "offset": wanted["offset"]}
-    (shown,) = rows(hot.client, "dlq_show", {**ANY_MESSAGE, **place})
+    (shown,) = rows(hot.client, "show", {**ANY_MESSAGE, **place})
     assert shown["trade_id"] == wanted["trade_id"]
-    assert rows(hot.client, "dlq_list", {**ANY, "trade_id": "none"}) == []
+    assert rows(hot.client, "list", {**ANY, "trade_id": "none"}) == []

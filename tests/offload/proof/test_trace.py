@@ -321,11 +321,15 @@ def test_a_dead_letter_alone_is_traced_under_a_name_that_nobody_knows(
     settings: Settings, hot: HotTables, tape: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An unmapped symbol is in no symbols file: that is why its trade was rejected."""
-    letter = dead_letter_rows(read_tape(tape).head(1), "symbol_unmapped").with_columns(pl.lit("NOSUCH").alias("symbol"))
-    hot.insert("dlq_trades_log", letter)
+    dead_letter = dead_letter_rows(read_tape(tape).head(1), "symbol_unmapped").with_columns(
+        pl.lit("NOSUCH").alias("symbol")
+    )
+    hot.insert("dlq_trades_log", dead_letter)
     as_environment(settings, monkeypatch)
     market = ("--exchange", "binance", "--symbol", "NOSUCH")
-    code, printed, error = run_command(lineage_app, "trace", *market, "--trade-id", letter["trade_id"][0], "--json")
+    code, printed, error = run_command(
+        lineage_app, "trace", *market, "--trade-id", dead_letter["trade_id"][0], "--json"
+    )
     assert (code, error) == (0, "")
     (rejection,) = json.loads(printed)["rejections"]
     assert rejection["reason"] == "symbol_unmapped"

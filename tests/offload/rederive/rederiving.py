@@ -90,7 +90,7 @@ def assert_is(hot: HotTables, settings: Settings, expected: pl.DataFrame) -> Non
     assert str(hot.client.command(shown + views)) == "0"
 
 
-def letters(hot: HotTables, trades: pl.DataFrame, limit: Decimal) -> None:
+def dead_letters(hot: HotTables, trades: pl.DataFrame, limit: Decimal) -> None:
     """A dead letter for every trade beyond the limit, as the worker would have written it."""
     beyond = trades.join(within(trades, limit), on=["exchange", "symbol", "trade_id"], how="anti")
     raw = raw_rows(beyond)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from config.settings import Settings
-from offload.accept import LetterFilter, accept, plan_accept
+from offload.accept import DeadLetterFilter, accept, plan_accept
 from offload.clickhouse.client import ClickHouseHttp, Parameters
 from offload.clickhouse.tiers import Tiers
 from offload.rederive.run import rederive
@@ -25,7 +25,7 @@ from tests.offload.rederive.rederiving import HIGH, assert_is, assert_proved, li
 
 FIRST = datetime(2024, 8, 8, tzinfo=UTC)
 LAST = FIRST + timedelta(days=2)
-ALL = LetterFilter(exchange="binance")
+ALL = DeadLetterFilter(exchange="binance")
 TRADES = 200
 TOPIC = "market.crypto.trades.binance.raw"
 
@@ -82,7 +82,7 @@ def come(hot: HotTables, versions: pl.DataFrame, field: str = "side", matches: s
     """Other versions of trades arrive, and the worker sees that they contradict."""
     raw = raw_rows(versions)
     hot.insert("trades_raw", raw)
-    letters = raw.select(
+    dead_letters = raw.select(
         pl.lit("trade_contradicts").alias("reason"),
         pl.lit(field).alias("field"),
         "exchange",
@@ -103,7 +103,7 @@ def come(hot: HotTables, versions: pl.DataFrame, field: str = "side", matches: s
         "ingested_at",
         pl.col("ingested_at").alias("rejected_at"),
     )
-    hot.insert("dlq_trades_log", letters)
+    hot.insert("dlq_trades_log", dead_letters)
 
 
 def later(trades: pl.DataFrame, times: int = 1) -> pl.DataFrame:
@@ -122,8 +122,8 @@ def together(first: pl.DataFrame, versions: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([first.join(versions, on=["symbol", "trade_id"], how="anti"), versions.select(first.columns)])
 
 
-def place(trade: pl.DataFrame) -> LetterFilter:
-    return LetterFilter(message=(TOPIC, 0, int(trade["offset"][0])))
+def place(trade: pl.DataFrame) -> DeadLetterFilter:
+    return DeadLetterFilter(message=(TOPIC, 0, int(trade["offset"][0])))
 
 
 def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot: HotTables) -> None:
@@ -145,8 +145,8 @@ def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot:
     accept(Tiers.open(posted), planned)
     now = together(first, corrected)
     assert_proved(posted, first.height, 0, wrong.height)
-    letters = "SELECT toString(reason), count() FROM dlq_trades GROUP BY ALL"
-    assert hot.client.query(letters).result_rows == [("trade_superseded", wrong.height)]
+    dead_letters = "SELECT toString(reason), count() FROM dlq_trades GROUP BY ALL"
+    assert hot.client.query(dead_letters).result_rows == [("trade_superseded", wrong.height)]
     bought = silver_rows(now).filter(pl.col("side") == "BUY")["quantity"].sum()
     candles = "SELECT sum(buy_volume) FROM gold_ohlcv_state WHERE frame = 3600"
     assert hot.client.query(candles).result_rows == [(bought,)]

@@ -26,8 +26,8 @@ from tests.offload.rederive.rederiving import (
     assert_is,
     assert_proved,
     day_of,
+    dead_letters,
     fill,
-    letters,
     limited,
     seen_day,
     within,
@@ -82,14 +82,14 @@ def test_killed_at_each_step(posted: Settings, hot: HotTables, tape: Path, tmp_p
     """The limit falls and rises in turn, killed at one step after the other."""
     trades = read_tape(tape).filter(pl.col("time").dt.day() == 8).gather_every(8)
     fill(hot, trades, HIGH)
-    letters(hot, trades, HIGH)
+    dead_letters(hot, trades, HIGH)
     run(Tiers.open(posted))
     low, high = within(trades, LOW), within(trades, HIGH)
     assert_proved(posted, high.height, 0, trades.height - high.height)
     for number, step in enumerate(STEPS):
         limit, after = (HIGH, high) if number % 2 else (LOW, low)
         new = limited(posted, tmp_path, limit)
-        # Letters are only written when the limit falls for the first time.
+        # Dead letters are only written when the limit falls for the first time.
         met = kill_at(new, step, tmp_path / f"marker-{number}")
         assert met or step[0] == "INSERT dlq_trades_log", step
         answer = seen_day(hot.client)

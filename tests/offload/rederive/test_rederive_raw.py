@@ -10,6 +10,7 @@ import pytest
 
 from config.settings import Settings
 from offload.clickhouse.tiers import Tiers
+from offload.rederive.bronze import BronzeRederivation, HotBronze
 from offload.rederive.from_raw import rederive_from_raw
 from offload.run import run
 from offload.tables.cold_tables import BY_NAME
@@ -87,6 +88,27 @@ def test_a_mended_view_mends_bronze_silver_and_gold(posted: Settings, hot: HotTa
     assert again.bronze_published == ()
 
 
+def test_what_0_2_left_undone_is_done(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    """It noted a day whose hot Bronze, Silver and Gold lack rows of cold Bronze by other properties."""
+    day_us = int(FROM.timestamp()) * 1_000_000
+    hot.load(trades)
+    tiers = Tiers.open(settings)
+    run(tiers)
+    hot.client.command("ALTER TABLE bronze_trades DELETE WHERE symbol = 'ETHUSDT' SETTINGS mutations_sync = 2")
+    assert 0 < hot.count("bronze_trades") < trades.height
+    with load(settings, BRONZE).transaction() as transaction:
+        names = [f"medallion.{name}.{day_us}" for name in ("rebronzed", "rebronzed-silver", "silver-pending")]
+        transaction.set_properties(dict.fromkeys(names, ""))
+    bronze = BronzeRederivation(tiers)
+    assert bronze.pending_days() == {day_us}
+    assert HotBronze(tiers).replace_pending() == ["bronze_trades/20240808"]
+    assert hot.count("bronze_trades") == trades.height
+    bronze.clear_pending({day_us - 86_400_000_000})
+    assert bronze.pending_days() == {day_us}, "another day is still to be done"
+    bronze.clear_pending({day_us})
+    assert not {name for name in load(settings, BRONZE).properties if name.endswith(str(day_us))}
+
+
 @pytest.mark.nightly
 def test_trades_whose_day_was_read_wrongly_move(posted: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     """The view took times for a day later; Silver and Gold of both days follow."""
@@ -105,8 +127,8 @@ def test_trades_whose_day_was_read_wrongly_move(posted: Settings, hot: HotTables
     assert sum(hour.altered for hour in report.bronze) == trades.height
     moved = {day.day: (day.added, day.removed) for day in report.days}
     assert moved == {"2024-08-08": (trades.height, 0), "2024-08-09": (0, trades.height)}
-    # The day they move to was not hot: it is corrected in Iceberg.
-    assert hot.count("silver_trades") == 0
+    # The day they move to has never left the hot tables: it is hot from now on.
+    assert_is(hot, posted, trades)
     silver = read(posted, BY_NAME["silver_trades"]).sort("raw_offset")
     assert silver["timestamp"].to_list() == trades.sort("offset")["time"].to_list()
     assert read(posted, BY_NAME["gold_ohlcv_1m"])["trade_count"].sum() == trades.height

@@ -24,8 +24,8 @@ from tests.offload.rederive.rederiving import (
     Reader,
     assert_is,
     day_of,
+    dead_letters,
     fill,
-    letters,
     limited,
     within,
 )
@@ -50,7 +50,7 @@ def test_silver_and_all_candles_switch_at_once(
     posted: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
 ) -> None:
     fill(hot, trades, HIGH)
-    letters(hot, trades, HIGH)
+    dead_letters(hot, trades, HIGH)
     run(Tiers.open(posted))
     low, high = day_of(within(trades, LOW)), day_of(within(trades, HIGH))
     assert low != high

@@ -198,12 +198,12 @@ def test_the_command_prints_them_and_fails(
 
 
 def test_duplicates_that_differ_are_counted_by_market_and_day(check: AnomalyCheck, hot: HotTables) -> None:
-    letter = {"reason": "trade_contradicts", "exchange": "kraken", "symbol": "BTC/USD", "raw_topic": "raw"}
+    dead_letter = {"reason": "trade_contradicts", "exchange": "kraken", "symbol": "BTC/USD", "raw_topic": "raw"}
     rows = [
-        letter | {"trade_id": str(number), "timestamp": START + number * HOUR, "raw_offset": number}
+        dead_letter | {"trade_id": str(number), "timestamp": START + number * HOUR, "raw_offset": number}
         for number in range(26)
     ]
-    rows.append(letter | {"reason": "price_too_high", "trade_id": "99", "timestamp": START, "raw_offset": 99})
+    rows.append(dead_letter | {"reason": "price_too_high", "trade_id": "99", "timestamp": START, "raw_offset": 99})
     hot.insert("dlq_trades_log", pl.DataFrame(rows))
     found = [one for one in check.run(START, START + 2 * DAY) if one.kind == Kind.CONTRADICTING_DUPLICATES]
     assert [(one.symbol, one.at, one.value) for one in found] == [("BTCUSD", START, 24), ("BTCUSD", START + DAY, 2)]

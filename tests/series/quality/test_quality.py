@@ -36,7 +36,7 @@ from tests.series.quality.tape import (
 )
 
 NO_GAPS = pa.table({"from_time": [], "to_time": [], "description": []})
-NO_LETTERS = pa.table({"timestamp": [], "trade_id": [], "description": []})
+NO_DEAD_LETTERS = pa.table({"timestamp": [], "trade_id": [], "description": []})
 NEW_ID = "9999999999"
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 
@@ -50,7 +50,7 @@ def checked(trades: pl.DataFrame, bars: pl.DataFrame, **more: Any) -> list[dict[
         compared,
         evidence.to_arrow(),
         more.get("gaps", NO_GAPS),
-        more.get("letters", NO_LETTERS),
+        more.get("dead_letters", NO_DEAD_LETTERS),
         MINUTE,
         more.get("until", trades["timestamp"].max() + timedelta(hours=1)),
     )
@@ -159,10 +159,12 @@ def test_what_is_known_to_be_missing_says_why() -> None:
     row = part().height // 2
     moment, trade_id = part()["timestamp"][row], part()["trade_id"][row]
     gaps = pa.table({"from_time": [moment - MINUTE], "to_time": [moment], "description": ["1 trade, unfillable"]})
-    letters = pa.table({"timestamp": [moment], "trade_id": [trade_id], "description": ["price_above_limit: trade 1"]})
+    dead_letters = pa.table(
+        {"timestamp": [moment], "trade_id": [trade_id], "description": ["price_above_limit: trade 1"]}
+    )
     start = [window(moment)]
     assert places(lacking(row, gaps=gaps), Cause.GAP) == start
-    found = lacking(row, letters=letters)
+    found = lacking(row, dead_letters=dead_letters)
     assert places(found, Cause.REJECTED_TRADE) == start
     assert found[0]["trade_ids"] == [trade_id]
     assert places(lacking(row, until=moment), Cause.LATE) == start

@@ -310,7 +310,7 @@ def test_dead_letters_are_filtered_and_shown_with_their_payload(page: Any, servi
     page.get_by_role("link", name="Dead letters").click()
     page.get_by_label("Reason").fill("price_above_limit")
     page.get_by_role("button", name="Filter").click()
-    rows = page.locator("#letters tbody tr")
+    rows = page.locator("#dead-letters-table tbody tr")
     sync_api.expect(rows).to_have_count(1)
     rows.locator("summary").click()
     sync_api.expect(rows.locator("pre")).to_contain_text("1e400")

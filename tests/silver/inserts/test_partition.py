@@ -128,13 +128,13 @@ def _pairs(table: pa.Table) -> tuple[list[str], list[str]]:
 
 
 @dataclass
-class Letters:
+class DeadLetters:
     """The dead-letter topic."""
 
     sent: list[tuple[int, str]] = field(default_factory=list)
 
-    def send(self, letters: list[dict[str, Any]]) -> None:
-        self.sent += [(letter["raw_offset"], letter["reason"]) for letter in letters]
+    def send(self, dead_letters: list[dict[str, Any]]) -> None:
+        self.sent += [(dead_letter["raw_offset"], dead_letter["reason"]) for dead_letter in dead_letters]
 
 
 @dataclass
@@ -182,20 +182,20 @@ def never(_rows: pa.Table, _token: str) -> pa.Table:
 
 
 def silver_writer(
-    rules: Any, server: Server, letters: Letters, stop: Any, kind: type[SilverWriter] = SilverWriter
+    rules: Any, server: Server, dead_letters: DeadLetters, stop: Any, kind: type[SilverWriter] = SilverWriter
 ) -> SilverWriter:
     """The writer over the simulated server and dead-letter topic."""
     retry = RetryPolicy(stop)
-    dead_letters = DeadLetterWriter(TOPIC, server, letters, retry)  # type: ignore[arg-type]
-    return kind(TOPIC, rules, server, server, dead_letters, retry)  # type: ignore[arg-type]
+    sender = DeadLetterWriter(TOPIC, server, dead_letters, retry)  # type: ignore[arg-type]
+    return kind(TOPIC, rules, server, server, sender, retry)  # type: ignore[arg-type]
 
 
 async def run(
-    messages: list[Any], steps: list[int], group: Group, server: Server, letters: Letters, merge_rows: int
+    messages: list[Any], steps: list[int], group: Group, server: Server, dead_letters: DeadLetters, merge_rows: int
 ) -> None:
     """One life of a worker: messages arrive while inserts go on, with `steps` turns of the loop before each one."""
     threads = WorkerThreads(Inline(), Inline())
-    writer = silver_writer(Unchanging(), server, letters, SimpleNamespace(is_set=lambda: False))
+    writer = silver_writer(Unchanging(), server, dead_letters, SimpleNamespace(is_set=lambda: False))
     acknowledged: list[int] = []
     dropped: list[int] = []
 
@@ -253,15 +253,15 @@ def test_effectively_once_whenever_the_worker_dies(
     """Invariants 1 and 2. Every life has its own merge limit and arrival pattern, so plans differ unless recorded."""
     starts = [sum(len(part) for part in contents[:place]) for place in range(len(contents))]
     messages = [message(part, place, first) for place, (part, first) in enumerate(zip(contents, starts, strict=True))]
-    group, server, letters = Group(), Server(), Letters()
+    group, server, dead_letters = Group(), Server(), DeadLetters()
     for deaths, steps, merge_rows in lives:
         group.fate = server.fate = Fate(deaths)
         try:
-            asyncio.run(run(messages, steps, group, server, letters, merge_rows))
+            asyncio.run(run(messages, steps, group, server, dead_letters, merge_rows))
         except KilledError:
             continue
     group.fate = server.fate = Fate(10**9)
-    asyncio.run(run(messages, [], group, server, letters, 1000))
+    asyncio.run(run(messages, [], group, server, dead_letters, 1000))
 
     trades = [(offset, *trade) for offset, trade in enumerate(trade for part in contents for trade in part)]
     valid = [(offset, trade_id, side) for offset, trade_id, side in trades if side != "?"]
@@ -271,7 +271,7 @@ def test_effectively_once_whenever_the_worker_dies(
     kept = set(stored["raw_offset"].to_pylist())
     says = dict(zip(stored["trade_id"].to_pylist(), stored["side"].to_pylist(), strict=True))
     assert set(server.duplicates) == {offset for offset, trade_id, side in valid if side == says[trade_id]} - kept
-    assert set(letters.sent) == {(offset, "side_invalid") for offset, _, side in trades if side == "?"} | {
+    assert set(dead_letters.sent) == {(offset, "side_invalid") for offset, _, side in trades if side == "?"} | {
         (offset, "trade_contradicts") for offset, trade_id, side in valid if side != says[trade_id]
     }
     assert group.committed == len(messages)
@@ -281,54 +281,54 @@ def test_a_group_that_was_reset_to_the_start_changes_nothing() -> None:
     """Replaying the whole topic under other boundaries: no row twice, no redelivered row counted as a duplicate."""
     trades = [("1", "BUY"), ("2", "BUY")], [("2", "SELL"), ("3", "BUY"), ("2", "BUY")]
     messages = [message(trades[0], 0, 0), message(trades[1], 1, 2)]
-    group, server, letters = Group(), Server(), Letters()
-    asyncio.run(run(messages, [], group, server, letters, 1))
+    group, server, dead_letters = Group(), Server(), DeadLetters()
+    asyncio.run(run(messages, [], group, server, dead_letters, 1))
     group.committed = -1
-    asyncio.run(run(messages, [], group, server, letters, 1000))
+    asyncio.run(run(messages, [], group, server, dead_letters, 1000))
     assert sorted(server.rows["trade_id"].to_pylist()) == ["1", "2", "3"]
     assert sum(server.gold.values()) == 3
     assert set(server.duplicates) == {4}
-    assert letters.sent == [(2, "trade_contradicts")] * 2
+    assert dead_letters.sent == [(2, "trade_contradicts")] * 2
 
 
 def test_of_two_versions_in_one_batch_the_accepted_one_is_the_trade() -> None:
     """And a version that Silver still has stays in one place until the re-derivation takes it out."""
     messages = [message([("1", "BUY"), ("1", "SELL"), ("2", "BUY")], 0, 0), message([("1", "SELL")], 1, 3)]
-    group, server, letters = Group(), Server(), Letters()
-    asyncio.run(run(messages[:1], [], group, server, letters, 1000))
+    group, server, dead_letters = Group(), Server(), DeadLetters()
+    asyncio.run(run(messages[:1], [], group, server, dead_letters, 1000))
     first = pl.DataFrame(server.rows).filter(pl.col("trade_id") == "1")
-    assert (first["side"].to_list(), letters.sent) == (["BUY"], [(1, "trade_contradicts")])
+    assert (first["side"].to_list(), dead_letters.sent) == (["BUY"], [(1, "trade_contradicts")])
     accepted = versions_of(first).with_columns(side=pl.lit("SELL"), raw_offset=pl.lit(1, pl.UInt64))
     server.accepted[("binance", "BTCUSDT", "1")] = accepted
     group.committed = -1
-    asyncio.run(run(messages[:1], [], group, server, letters, 1000))
-    assert letters.sent[1:] == [(1, "trade_contradicts")]
+    asyncio.run(run(messages[:1], [], group, server, dead_letters, 1000))
+    assert dead_letters.sent[1:] == [(1, "trade_contradicts")]
     # Nothing is left of it: as after a loss, the trades come again and are validated by what was accepted.
-    group, again, letters = Group(), Server(accepted=server.accepted), Letters()
-    asyncio.run(run(messages, [], group, again, letters, 1000))
+    group, again, dead_letters = Group(), Server(accepted=server.accepted), DeadLetters()
+    asyncio.run(run(messages, [], group, again, dead_letters, 1000))
     rows = pl.DataFrame(again.rows).sort("trade_id").select("trade_id", "side", "raw_offset").rows()
     assert rows == [("1", "SELL", 1), ("2", "BUY", 2)]
-    assert letters.sent == [(0, "trade_superseded")]
+    assert dead_letters.sent == [(0, "trade_superseded")]
     assert again.duplicates == [3]
 
 
 def test_a_message_that_comes_twice_is_waited_for_once() -> None:
-    group, server, letters = Group(), Server(), Letters()
+    group, server, dead_letters = Group(), Server(), DeadLetters()
     twice = [message([("1", "BUY")], 0, 0)] * 2
-    asyncio.run(run(twice, [], group, server, letters, 10))
+    asyncio.run(run(twice, [], group, server, dead_letters, 10))
     assert server.rows["trade_id"].to_pylist() == ["1"]
     assert group.committed == 1
 
 
 def test_a_worker_that_lost_its_partition_does_not_insert() -> None:
-    server, letters = Server(), Letters()
+    server, dead_letters = Server(), DeadLetters()
 
     class Fenced(Group):
         async def record(self, _partition: int, _planned: OffsetRange, _generation: int) -> bool:
             return False
 
     group = Fenced()
-    asyncio.run(run([message([("1", "BUY")], 0, 0)], [], group, server, letters, 10))
+    asyncio.run(run([message([("1", "BUY")], 0, 0)], [], group, server, dead_letters, 10))
     assert server.rows.num_rows == 0
     assert group.committed == -1
 
@@ -361,7 +361,7 @@ def test_a_worker_that_stood_still_inserts_only_if_the_group_still_knows_it(
 
     Recording.records.clear()
     server, group = Freezing(), Recording()
-    asyncio.run(run([message([("1", "BUY"), ("2", "BUY")], 0, 0)], [], group, server, Letters(), 10))
+    asyncio.run(run([message([("1", "BUY"), ("2", "BUY")], 0, 0)], [], group, server, DeadLetters(), 10))
     assert Recording.records == [OffsetRange(0, 0, Recording.records[0].first_published_ms)] * 2
     assert server.rows.num_rows == (2 if still_ours else 0)
     assert group.committed == (1 if still_ours else 0)
@@ -399,7 +399,7 @@ def test_the_next_batch_is_decoded_and_validated_while_the_one_before_is_inserte
                 number=0,
                 seen=SeenTrades(never),
                 intents=group,
-                writer=silver_writer(Unchanging(), server, Letters(), threading.Event(), Slow),
+                writer=silver_writer(Unchanging(), server, DeadLetters(), threading.Event(), Slow),
                 merge_rows=2,
                 threads=WorkerThreads(decode, insert),
                 acknowledge=lambda _: None,
@@ -426,7 +426,7 @@ def test_rules_that_change_after_a_batch_was_validated_ahead_validate_it_again()
     """The rules pinned when the range is recorded decide, not those of the moment it was decoded."""
     other = Rules.of(SymbolRegistry.of(DOCUMENT | {"version": 9}))
     server, book = Server(), SimpleNamespace(current=RULES, rules_for=lambda _: other)
-    writer = silver_writer(book, server, Letters(), threading.Event())
+    writer = silver_writer(book, server, DeadLetters(), threading.Event())
     batch = [decode_message(0, 0, 0, message([("1", "BUY")], 0, 0).value)]
     prepared = writer.prepare(batch)
     assert prepared.rules_version == RULES.version

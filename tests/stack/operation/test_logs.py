@@ -95,9 +95,9 @@ def test_every_line_of_every_service_is_json(
     logs = {path.stem: events(path.read_text()) for path in [*folder.logs.glob("*.log"), *tmp_path.glob("*.log")]}
     assert set(logs) == {"supervisor", "broker", "clickhouse", "silver-0", "producer", "offload", "simulator"}
     assert all(logs.values()), "each has said something"
-    letters = [event for event in logs["silver-0"] if event["event"] == "dead letters"]
-    assert letters
-    for event in letters:
+    dead_letters = [event for event in logs["silver-0"] if event["event"] == "dead letters"]
+    assert dead_letters
+    for event in dead_letters:
         assert event["topic"] == "market.crypto.trades.binance.raw"
         assert {"exchange", "symbol", "partition", "offset", "reason", "count"} <= set(event)
     assert {event.get("exchange", "kraken") for event in logs["producer"]} == {"kraken"}

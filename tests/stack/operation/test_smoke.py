@@ -53,8 +53,8 @@ def test_a_stack_without_trades_fails_and_one_with_them_passes(
     }, said
     assert code == 0
     assert "exchange_unknown" in results["dead letters"]["detail"]
-    letters = medallion("query", "SELECT exchange, reason FROM dlq_trades WHERE reason != ''", "--data-dir", stack)
-    assert set(letters.stdout.splitlines()) == {"smoke\texchange_unknown"}
+    dead_letters = medallion("query", "SELECT exchange, reason FROM dlq_trades WHERE reason != ''", "--data-dir", stack)
+    assert set(dead_letters.stdout.splitlines()) == {"smoke\texchange_unknown"}
     medallion("lineage", "verify", "--data-dir", stack)
 
 

@@ -1,18 +1,18 @@
 -- Raw messages that came through after they were rejected, newest first: the first rejection of each, for how many reasons
 -- it was rejected, and where it went; an empty filter matches everything. The log has the latest rejection for each reason;
 -- the first one of a message that was sent again is noted.
-SELECT letter.* EXCEPT rejected_at, way.first.1 AS rejected_at, way.rejections AS rejections, way.landed AS landed,
+SELECT dead_letter.* EXCEPT rejected_at, way.first.1 AS rejected_at, way.rejections AS rejections, way.landed AS landed,
        way.sent_at AS sent_at, way.replay_rules_version AS replay_rules_version
-FROM dlq_trades_log AS letter FINAL
+FROM dlq_trades_log AS dead_letter FINAL
 INNER JOIN
 (
     SELECT raw_topic, raw_partition, raw_offset, published_at, min(rejection.first) AS first, first.2 AS reason,
-           sum(rejection.is_letter) AS rejections, any(landed) AS landed, any(sent_at) AS sent_at,
+           sum(rejection.is_dead_letter) AS rejections, any(landed) AS landed, any(sent_at) AS sent_at,
            any(replay_rules_version) AS replay_rules_version
     FROM
     (
         SELECT raw_topic, raw_partition, raw_offset, published_at, tuple(rejected_at, toString(reason)) AS first,
-               1 AS is_letter
+               1 AS is_dead_letter
         FROM dlq_trades_log FINAL
         UNION ALL
         SELECT raw_topic, raw_partition, raw_offset, published_at, tuple(first.1, first.2), 0

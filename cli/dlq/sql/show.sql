@@ -1,6 +1,6 @@
 -- Dead letters, open and resolved, by raw coordinates or by filter; newest first.
-SELECT letter.*, resolution.landed AS landed, resolution.sent_at AS sent_at, resolution.replay_rules_version AS replay_rules_version
-FROM dlq_trades_log AS letter FINAL
+SELECT dead_letter.*, resolution.landed AS landed, resolution.sent_at AS sent_at, resolution.replay_rules_version AS replay_rules_version
+FROM dlq_trades_log AS dead_letter FINAL
 LEFT JOIN dlq_resolutions AS resolution USING (raw_topic, raw_partition, raw_offset, published_at)
 WHERE ({topic:String} = '' OR (raw_topic = {topic:String} AND raw_partition = {partition:UInt32} AND raw_offset = {offset:UInt64}))
   AND ({reason:String} = '' OR reason = {reason:String})

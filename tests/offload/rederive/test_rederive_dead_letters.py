@@ -17,7 +17,7 @@ from offload.clickhouse.tiers import Tiers
 from offload.rederive.run import rederive
 from offload.run import run
 from tests.offload.hot_tables import HotTables, of_one_hour, raw_rows, read_tape, silver_rows
-from tests.offload.rederive.rederiving import FROM, HIGH, LOW, assert_proved, fill, letters, limited, within
+from tests.offload.rederive.rederiving import FROM, HIGH, LOW, assert_proved, dead_letters, fill, limited, within
 
 DAY_AFTER = FROM + timedelta(days=1)
 LOWEST = Decimal("0.03")
@@ -35,24 +35,26 @@ def trades(tape: Path) -> pl.DataFrame:
 
 
 def from_topic(settings: Settings, count: int) -> list[dict[str, object]]:
-    """The first letters of the DLQ topic, as its readers see them."""
+    """The first dead letters of the DLQ topic, as its readers see them."""
     servers = settings.kafka_bootstrap_servers
     consumer = Consumer({"bootstrap.servers": servers, "group.id": "test", "auto.offset.reset": "earliest"})
     found: list[dict[str, object]] = []
     consumer.subscribe([settings.dlq_topic])
     while len(found) < count:
         message = consumer.poll(30)
-        assert message is not None, f"{len(found)} letters and no more"
+        assert message is not None, f"{len(found)} dead letters and no more"
         found.append(orjson.loads(message.value()))
     consumer.close()
     return found
 
 
-def test_letters_come_and_are_resolved(posted: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path) -> None:
-    """What passes now has no letter that is open; what is rejected now has one, in SQL and on the topic."""
+def test_dead_letters_come_and_are_resolved(
+    posted: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
+) -> None:
+    """What passes now has no dead letter that is open; what is rejected now has one, in SQL and on the topic."""
     low, high, lowest = (within(trades, limit) for limit in (LOW, HIGH, LOWEST))
     fill(hot, trades, LOW)
-    letters(hot, trades, LOW)
+    dead_letters(hot, trades, LOW)
     run(Tiers.open(posted))
     beyond = trades.height - high.height
     gained = high.height - low.height
@@ -62,7 +64,7 @@ def test_letters_come_and_are_resolved(posted: Settings, hot: HotTables, trades:
     landed = hot.client.query("SELECT landed, is_confirmed, count() FROM dlq_resolutions GROUP BY ALL").result_rows
     assert landed == [("silver", 1, gained)]
 
-    # Back and further: what was confirmed is so no more, and others have their first letter.
+    # Back and further: what was confirmed is so no more, and others have their first dead letter.
     lost = high.height - lowest.height
     (report,) = rederive(Tiers.open(limited(posted, tmp_path, LOWEST)), FROM, DAY_AFTER, exchange="binance")
     assert (report.removed, report.letters_added, report.letters_resolved) == (lost, lost, 0)
@@ -74,8 +76,8 @@ def test_letters_come_and_are_resolved(posted: Settings, hot: HotTables, trades:
     ).result_rows
     assert reasons == [("quantity_above_limit", str(LOWEST), gone.height)]
     sent = from_topic(posted, gone.height)
-    assert {str(letter["trade_id"]) for letter in sent} == set(gone["trade_id"])
-    assert all("payload" in letter and letter["payload_bytes"] for letter in sent)
+    assert {str(dead_letter["trade_id"]) for dead_letter in sent} == set(gone["trade_id"])
+    assert all("payload" in dead_letter and dead_letter["payload_bytes"] for dead_letter in sent)
 
 
 @pytest.mark.nightly
@@ -88,8 +90,8 @@ def test_of_two_messages_of_a_trade_one_is_its_duplicate(
     both = pl.concat([raw_rows(trades), raw_rows(again).with_columns(pl.col("trade_id").alias("sequence"))])
     hot.insert("trades_raw", both)
     hot.insert("silver_trades", silver_rows(high))
-    letters(hot, trades, HIGH)
-    letters(hot, again, HIGH)
+    dead_letters(hot, trades, HIGH)
+    dead_letters(hot, again, HIGH)
     counted = within(again, HIGH)
     hot.insert("duplicate_trades", silver_rows(counted).select(_DUPLICATE))
     run(Tiers.open(posted))
@@ -100,12 +102,12 @@ def test_of_two_messages_of_a_trade_one_is_its_duplicate(
 
 
 @pytest.mark.nightly
-def test_letters_of_days_that_are_not_hot_are_resolved_too(
+def test_dead_letters_of_days_that_are_not_hot_are_resolved_too(
     posted: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
 ) -> None:
     high = within(trades, HIGH)
     fill(hot, trades, LOW)
-    letters(hot, trades, LOW)
+    dead_letters(hot, trades, LOW)
     run(Tiers.open(posted))
     hot.client.command("ALTER TABLE silver_trades DROP PARTITION ID '20240808'")
     rederive(Tiers.open(limited(posted, tmp_path, HIGH)), FROM, DAY_AFTER, exchange="binance")

@@ -5,7 +5,7 @@ SELECT
     symbol,
     toDate32(if(timestamp > toDateTime64(0, 6, 'UTC'), timestamp, received_at)) AS day,
     toString(reason) AS reason,
-    count() AS letters
+    count() AS dead_letters
 FROM dlq_trades
 WHERE symbol != '' AND reason NOT IN ('trade_contradicts', 'trade_superseded')
   AND ({exchange:String} = '' OR exchange = {exchange:String})

@@ -27,7 +27,7 @@ _RULE = ("reason", "field", "value", "rule", "limit", "rules_version", "processo
 
 
 @dataclass(frozen=True)
-class ShownLetter:
+class ShownDeadLetter:
     """A dead letter and the rows it belongs to.
 
     `raw`: `message` (text, or bytes where it is not UTF-8; at most 64 KiB), `bytes` (its full length) and `source`
@@ -44,12 +44,12 @@ class ShownLetter:
     resolution: Mapping[str, Any]
 
 
-def load(client: Client, filters: Mapping[str, object]) -> list[ShownLetter]:
-    """The dead letters that match `filters` (see `cli/sql/dlq_show.sql`), newest first."""
-    return [_complete(client, record) for record in rows(client, "dlq_show", filters)]
+def load(client: Client, filters: Mapping[str, object]) -> list[ShownDeadLetter]:
+    """The dead letters that match `filters` (see `cli/dlq/sql/show.sql`), newest first."""
+    return [_complete(client, record) for record in rows(client, "show", filters)]
 
 
-def _complete(client: Client, record: Mapping[str, Any]) -> ShownLetter:
+def _complete(client: Client, record: Mapping[str, Any]) -> ShownDeadLetter:
     published: datetime = record["published_at"]
     place = {
         "topic": record["raw_topic"],
@@ -57,12 +57,12 @@ def _complete(client: Client, record: Mapping[str, Any]) -> ShownLetter:
         "offset": record["raw_offset"],
         "published_ms": round(published.replace(tzinfo=published.tzinfo or UTC).timestamp() * 1000),
     }
-    raw = rows(client, "dlq_show_raw", place)
-    bronze = rows(client, "dlq_show_bronze", place)
+    raw = rows(client, "show_raw", place)
+    bronze = rows(client, "show_bronze", place)
     landed = record["landed"]
     named = {name: record[name] for name in ("exchange", "symbol", "trade_id")}
-    held = rows(client, "dlq_show_held", named) if record["reason"] in ABOUT_VERSIONS else []
-    return ShownLetter(
+    held = rows(client, "show_held", named) if record["reason"] in ABOUT_VERSIONS else []
+    return ShownDeadLetter(
         coordinates={name: record[name] for name in COORDINATES},
         rule={name: record[name] for name in _RULE},
         raw={**raw[0], "source": "trades_raw"} if raw else _recorded(record),
@@ -83,21 +83,21 @@ def _recorded(record: Mapping[str, Any]) -> dict[str, Any]:
 class Panels:
     """Raw message, Bronze row and rule: side by side where they fit, else one below the other."""
 
-    def __init__(self, letter: ShownLetter) -> None:
-        self._letter = letter
+    def __init__(self, dead_letter: ShownDeadLetter) -> None:
+        self._dead_letter = dead_letter
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The title, then the panels."""
-        letter, place = self._letter, self._letter.coordinates
+        dead_letter, place = self._dead_letter, self._dead_letter.coordinates
         title = (
             f"{place['raw_topic']}[{place['raw_partition']}]@{place['raw_offset']} published {place['published_at']}"
         )
         style = "bold"
-        if letter.resolution:
+        if dead_letter.resolution:
             note = "resolved: sent again {sent_at}, now in {landed} by rules {replay_rules_version}"
-            title, style = f"{title}, {note.format(**letter.resolution)}", "bold green"
+            title, style = f"{title}, {note.format(**dead_letter.resolution)}", "bold green"
         yield Text(visible_line(title), style=style, overflow="fold")
-        parts = _parts(letter)
+        parts = _parts(dead_letter)
         if len(parts) * _PANEL_WIDTH > options.max_width:
             for name, part in parts.items():
                 yield Text(name, style="bold", overflow="fold")
@@ -110,16 +110,16 @@ class Panels:
         yield grid
 
 
-def _parts(letter: ShownLetter) -> dict[str, RenderableType]:
-    fields = letter.rule["field"].split(", ")
+def _parts(dead_letter: ShownDeadLetter) -> dict[str, RenderableType]:
+    fields = dead_letter.rule["field"].split(", ")
     parts: dict[str, RenderableType] = {
-        f"Raw message, {letter.raw['bytes']:,} bytes ({letter.raw['source']})": _message(letter.raw),
-        f"Bronze row ({letter.bronze['source']})": _fields(letter.bronze, fields),
-        "Rule": _fields(letter.rule, ["value", "limit"] if letter.held else ["value"]),
+        f"Raw message, {dead_letter.raw['bytes']:,} bytes ({dead_letter.raw['source']})": _message(dead_letter.raw),
+        f"Bronze row ({dead_letter.bronze['source']})": _fields(dead_letter.bronze, fields),
+        "Rule": _fields(dead_letter.rule, ["value", "limit"] if dead_letter.held else ["value"]),
     }
-    if letter.held:
+    if dead_letter.held:
         differing = [name for name, bronze in CONTENT.items() if bronze in fields]
-        parts["What Silver has"] = _fields(letter.held, differing)
+        parts["What Silver has"] = _fields(dead_letter.held, differing)
     return parts
 
 
