@@ -37,7 +37,7 @@ COMMANDS = {
         "Python environment.",
     ),
     "status": (
-        "cli.stack.commands:status",
+        "cli.stack.status:status",
         "Show the embedded stack's processes and endpoints, how far each consumer is behind, the rules version of "
         "each Silver worker, the live producers, and the last run of each schedule.",
     ),
