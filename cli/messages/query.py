@@ -76,6 +76,10 @@ def query(
         parameters |= {"send_progress_in_http_headers": 1, "http_headers_progress_interval_ms": interval_ms}
     address = f"{settings.clickhouse_host}:{settings.clickhouse_http_port}"
     answer = _ask(settings, address, text, parameters, timeout)
+    has_end = "Transfer-Encoding" in answer.headers or "Content-Length" in answer.headers
+    if "X-ClickHouse-Progress" in answer.headers and not has_end:
+        # The standard library takes the end of a connection among the headers for the end of an answer without rows.
+        raise _broke_off(address, "before the first rows")
     if answer.status_code != 200:
         raise _refused(answer.text.strip(), text, settings, verbose=verbose)
     end = bytearray()
@@ -89,10 +93,7 @@ def query(
             raise _refused(said[-1].group(), text, settings, verbose=verbose, note=_INCOMPLETE) from error
         if isinstance(error.args[0] if error.args else None, ReadTimeoutError):
             raise _silent(address, timeout, _INCOMPLETE) from error
-        raise QueryError(
-            f"The connection to ClickHouse at {address} broke off. {_INCOMPLETE} `medallion status` shows whether the"
-            f" server runs; then run the statement again. ({error})"
-        ) from error
+        raise _broke_off(address, str(error)) from error
 
 
 def _ask(
@@ -124,6 +125,13 @@ def _ask(
             f"No ClickHouse answers at {address}: `medallion status` shows whether the stack runs, `medallion up` "
             f"starts it; of a deployed stack, correct {_ADDRESS}. ({_reason(error)})"
         ) from error
+
+
+def _broke_off(address: str, why: str) -> QueryError:
+    return QueryError(
+        f"The connection to ClickHouse at {address} broke off. {_INCOMPLETE} `medallion status` shows whether the"
+        f" server runs; then run the statement again. ({why})"
+    )
 
 
 def _silent(address: str, timeout: float, note: str = "") -> QueryError:

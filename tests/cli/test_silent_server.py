@@ -21,7 +21,10 @@ HEADERS = 150
 
 
 class ClickHouse(BaseHTTPRequestHandler):
-    """Answers `/ping`, `SELECT 1` after more progress than the time without a sign, and of `SELECT 2` the first row."""
+    """Answers `/ping`, `SELECT 1` after more progress than the time without a sign, and of `SELECT 2` the first row.
+
+    It dies while it runs `SELECT 3`.
+    """
 
     protocol_version = "HTTP/1.1"
 
@@ -34,6 +37,11 @@ class ClickHouse(BaseHTTPRequestHandler):
         asked = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
         assert (asked["send_progress_in_http_headers"], asked["http_headers_progress_interval_ms"]) == ("1", "250")
         sql = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        if sql == "SELECT 3":
+            self.send_response(200)
+            self.send_header("X-ClickHouse-Progress", '{"read_rows":"1"}')
+            self.flush_headers()
+            self.close_connection = True
         if sql in {"SELECT 1", "SELECT 2"}:
             self.send_response(200)
             self.send_header("Transfer-Encoding", "chunked")
@@ -78,3 +86,9 @@ def test_progress_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(ClickHouse) as port:
         done = ask(monkeypatch, port, "SELECT 1")
     assert (done.exit_code, done.stdout) == (0, "1\n"), done.exception
+
+
+def test_a_connection_that_ends_after_progress_is_no_empty_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(ClickHouse) as port:
+        done = ask(monkeypatch, port, "SELECT 3")
+    assert "broke off. The result is incomplete." in str(done.exception)
