@@ -18,6 +18,7 @@ import polars as pl
 import pyarrow as pa
 from clickhouse_connect.driver import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
+from urllib3.exceptions import HTTPError
 
 from cli.common.context import ServerError
 from cli.common.statements import sql_text
@@ -122,7 +123,7 @@ class Replayer:
         """Confirm the messages that have landed, also those of earlier, interrupted replays."""
         try:
             self._client.command(sql_text("dlq_confirm"))
-        except (ClickHouseError, OSError) as error:
+        except (ClickHouseError, HTTPError) as error:
             raise self._explained(error) from error
 
     def _pages(self) -> Iterator[pa.Table]:
@@ -174,7 +175,7 @@ class Replayer:
         settings = {"output_format_arrow_string_as_string": 1, "output_format_arrow_compression_method": "none"}
         try:
             body = self._client.raw_query(query, parameters=dict(parameters), fmt="ArrowStream", settings=settings)
-        except (ClickHouseError, OSError) as error:
+        except (ClickHouseError, HTTPError) as error:
             raise self._explained(error) from error
         return pa.ipc.open_stream(body).read_all()
 
@@ -192,7 +193,7 @@ class Replayer:
                 settings=settings,
                 fmt="ArrowStream",
             )
-        except (ClickHouseError, OSError) as error:
+        except (ClickHouseError, HTTPError) as error:
             raise self._explained(error) from error
 
     def _explained(self, error: Exception) -> ServerError:
