@@ -14,7 +14,7 @@ from urllib3.exceptions import MaxRetryError, ReadTimeoutError
 
 from cli.common.console import VisibleStream
 from cli.common.context import DataDirOption, JsonOption, err, load_settings, out, print_json, print_table
-from cli.common.lag import Lag, wait
+from cli.common.lag import Lag, print_past_end, wait
 from cli.common.server_errors import code_of, remedy
 from cli.common.work import working
 from cli.messages.sql_error import brief
@@ -213,17 +213,20 @@ def drain(
 ) -> None:
     """Wait until every published message has reached its end: a Silver row, a counted duplicate or a dead letter.
 
-    Exit code 1 if a stage is still behind, or if the broker deleted messages that a stage had not read. What it deleted
-    before this command ran, `medallion lineage verify` names.
+    Exit code 1 if a stage is still behind, if a stage has committed an offset past the end of the log, or if the broker
+    deleted messages that a stage had not read. What it deleted before this command ran, `medallion lineage verify`
+    names.
     """
     settings = load_settings(data_dir)
     go_on = "The messages continue on their way: `medallion drain` waits again."
     with working("Draining", go_on, quiet=as_json) as work:
         most = 0
         deleted: dict[tuple[str, str, int], Lag] = {}
+        past_end: list[Lag] = []
 
         def watch(lags: list[Lag]) -> None:
-            nonlocal most
+            nonlocal most, past_end
+            past_end = [lag for lag in lags if lag.past_end]
             # Seen only until the group goes on with the first message that is left.
             deleted.update({(lag.stage, lag.topic, lag.partition): lag for lag in lags if lag.deleted})
             behind = sum(lag.messages for lag in lags)
@@ -236,7 +239,8 @@ def drain(
 
         behind = wait(settings, timeout, watch)
     if as_json:
-        print_json({"drained": not behind and not deleted, "behind": behind, "deleted": [*deleted.values()]})
+        drained = not behind and not deleted and not past_end
+        print_json({"drained": drained, "behind": behind, "deleted": [*deleted.values()], "past_end": past_end})
     if deleted:
         if not as_json:
             print_table(
@@ -259,7 +263,9 @@ def drain(
                 [(lag.stage, lag.topic, lag.partition, lag.messages) for lag in behind],
             )
         err.print("A stage is behind: see `medallion status` and the logs of this stage.")
-    if behind or deleted:
+    if not as_json:
+        print_past_end(past_end)
+    if behind or deleted or past_end:
         raise typer.Exit(1)
     if not as_json:
         err.print("Drained: every message that the broker kept has reached its end.")

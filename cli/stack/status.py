@@ -10,7 +10,7 @@ import typer
 
 from cli.common import disks
 from cli.common.context import DataDirOption, JsonOption, deployed, out, print_json, print_table
-from cli.common.lag import Lag, LagError, LagMeter
+from cli.common.lag import Lag, LagError, LagMeter, print_past_end
 from cli.common.schedules import last_runs, print_runs
 from cli.common.state_folder import find_state_folder
 from cli.common.workers import print_workers, worker_rules
@@ -157,7 +157,14 @@ def _lag(lags: Sequence[Lag] | None) -> list[dict[str, str | int]] | None:
     if lags is None:
         return None
     return [
-        {"stage": lag.stage, "topic": lag.topic, "partition": lag.partition, "messages": lag.messages} for lag in lags
+        {
+            "stage": lag.stage,
+            "topic": lag.topic,
+            "partition": lag.partition,
+            "messages": lag.messages,
+            "past_end": lag.past_end,
+        }
+        for lag in lags
     ]
 
 
@@ -169,6 +176,7 @@ def _print_behind(lags: Sequence[Lag] | None) -> None:
         ("stage", "topic", "partition", "messages"),
         [(x.stage, x.topic, x.partition, x.messages) for x in lags if x.messages],
     )
+    print_past_end(lags)
 
 
 def _connection(state: StackState, settings: Settings, *, show_password: bool) -> dict[str, str | int]:
