@@ -22,7 +22,8 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 
 from config import metrics_server
-from config.disks import FULL, DiskMetrics, local_folder, measure
+from config.disk_metrics import DiskMetrics
+from config.disks import FULL, local_folder, measure
 from config.settings import Settings
 from offload.errors import OffloadStoppedError
 from offload.jobs import OffloadJobs

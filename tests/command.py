@@ -30,6 +30,7 @@ IMPORTED = (
     "offload.run",
     # The commands that are run most. Those that import Polars are not among them: its threads would not be the child's.
     "cli.stack.commands",
+    "cli.stack.status",
     "cli.messages.query",
     "cli.messages.feed",
     "cli.messages.backfill",
