@@ -18,9 +18,9 @@ from pydantic import ValidationError
 
 from cli.common.console import SafeConsole
 from cli.common.work import StoppedError, explained
-from config.disks import no_space
 from config.errors import MedallionError
-from config.optional_imports import PANDAS, do_without
+from config.process.disks import no_space
+from config.process.optional_imports import PANDAS, do_without
 
 # The exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT.
 CTRL_C = 130

@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from config.optional_imports import PANDAS, do_without
+from config.process.optional_imports import PANDAS, do_without
 
 # What the commands of these tests import, none of which starts a thread.
 IMPORTED = (

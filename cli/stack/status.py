@@ -18,7 +18,7 @@ from cli.stack import alerts, connecting, producing
 from cli.stack.answering import seen_now
 from cli.stack.commands import endpoints, print_state
 from config.connections import clickhouse_native
-from config.disks import FULL
+from config.process.disks import FULL
 from config.settings import Settings
 from deploy.embedded import control
 from deploy.embedded.layout import DataDir, StackError, StackState

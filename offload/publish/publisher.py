@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from pyiceberg.table import Table
 
-from config.retry import poll
+from config.process.retry import poll
 from config.settings import Settings
 from ddl.layers import STATE_TABLE
 from offload.clickhouse.checksums import cold_sources

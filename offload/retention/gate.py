@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 from pyiceberg.exceptions import CommitFailedException
 
-from config.retry import retry_on_conflict
+from config.process.retry import retry_on_conflict
 from config.valid_times import EARLIEST_US, END_US
 from ddl.layers import Retention, load_layers
 from offload.clickhouse.checksums import Checksums, KnownTypes, add_checksums, checksums_of, cold_sources, merge_key

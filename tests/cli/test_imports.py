@@ -10,7 +10,7 @@ import pytest
 # Each module is imported after those before it, so a library that one of them needs is not named after it.
 LEFT_OUT = """
 import importlib, sys
-from config.optional_imports import PANDAS, do_without
+from config.process.optional_imports import PANDAS, do_without
 do_without(PANDAS)
 for module, libraries in (
     ("cli.main", {"requests", "structlog", "prometheus_client"}),

@@ -8,7 +8,7 @@ from pathlib import Path
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from config.disks import measure
+from config.process.disks import measure
 
 
 class DiskMetrics(Collector):
