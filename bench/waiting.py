@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import urllib3
 
-from config.retry import poll
+from config.process.retry import poll
 
 _POLL_S, _ANSWER_S = 0.1, 2.0
 

@@ -18,8 +18,8 @@ from cli.common.context import err, out, print_table
 from cli.common.statements import http_client, rows
 from cli.common.work import explained
 from cli.dlq.commands import ALL, print_stats
-from config import logs
 from config.errors import MedallionError
+from config.process import logs
 from config.settings import Settings
 from deploy.embedded import control
 from deploy.embedded.layout import STACK_FILE, StackError

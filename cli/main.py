@@ -18,64 +18,109 @@ from pydantic import ValidationError
 
 from cli.common.console import SafeConsole
 from cli.common.work import StoppedError, explained
-from config.disks import no_space
 from config.errors import MedallionError
-from config.optional_imports import PANDAS, do_without
+from config.process.disks import no_space
+from config.process.optional_imports import PANDAS, do_without
 
 # The exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT.
 CTRL_C = 130
-# Command → its function, or the Typer application of a group of commands. The order is that of `--help`.
+# Command → its function, or the Typer application of a group of commands; and the first sentences of its own help, so
+# that `--help` and the shell's completion import no command. The order is that of `--help`.
 COMMANDS = {
-    "demo": "cli.demo:demo",
-    "up": "cli.stack.commands:up",
-    "status": "cli.stack.commands:status",
-    "down": "cli.stack.commands:down",
-    "doctor": "cli.stack.doctor.command:doctor",
-    "serve": "cli.stack.serve:serve",
-    "produce": "cli.messages.feed:produce",
-    "replay": "cli.messages.feed:replay",
-    "backfill": "cli.messages.backfill:backfill",
-    "coverage": "cli.coverage.command:coverage",
-    "drain": "cli.messages.query:drain",
-    "smoke": "cli.stack.smoke:smoke",
-    "alert": "cli.stack.alerts:app",
-    "query": "cli.messages.query:query",
-    "chart": "cli.chart.command:chart",
-    "ddl": "cli.migrations:app",
-    "dlq": "cli.dlq.commands:app",
-    "offload": "cli.cold.offload:offload_app",
-    "lineage": "cli.cold.lineage:app",
-    "pin": "cli.cold.pins:app",
-    "rederive": "cli.cold.rederive:rederive",
-    "symbols": "cli.messages.symbols:app",
-    "series": "cli.messages.series:app",
-    "schedule": "cli.messages.schedule:app",
-    "quality": "cli.messages.quality:app",
+    "demo": (
+        "cli.demo:demo",
+        "Start an empty stack, feed recorded and synthetic messages over real WebSockets, show every layer's result.",
+    ),
+    "up": (
+        "cli.stack.commands:up",
+        "Start the embedded stack: broker, ClickHouse, Silver, schedules. All of it runs on 127.0.0.1, from this "
+        "Python environment.",
+    ),
+    "status": (
+        "cli.stack.status:status",
+        "Show the embedded stack's processes and endpoints, how far each consumer is behind, the rules version of "
+        "each Silver worker, the live producers, and the last run of each schedule.",
+    ),
+    "down": (
+        "cli.stack.commands:down",
+        "Stop the embedded stack: let messages in flight reach their end, then end every process.",
+    ),
+    "doctor": (
+        "cli.stack.doctor.command:doctor",
+        "Check this host and the stack, before and after `up`: what is wrong, and what to do about it.",
+    ),
+    "serve": (
+        "cli.stack.serve:serve",
+        "Serve the page and Binance's REST and WebSocket interfaces until SIGTERM or Ctrl-C.",
+    ),
+    "produce": ("cli.messages.feed:produce", "Publish an exchange's live trades until Ctrl-C or SIGTERM, then flush."),
+    "replay": (
+        "cli.messages.feed:replay",
+        "Publish recorded WebSocket messages through the same parser and publisher as live ones.",
+    ),
+    "backfill": (
+        "cli.messages.backfill:backfill",
+        "Publish historical trades. After an interruption, run the same command again: done parts are not read again.",
+    ),
+    "coverage": (
+        "cli.coverage.command:coverage",
+        "Show for each market and UTC day whether its trades and series are complete, partial or missing, and why.",
+    ),
+    "drain": (
+        "cli.messages.query:drain",
+        "Wait until every published message has reached its end: a Silver row, a counted duplicate or a dead letter.",
+    ),
+    "smoke": (
+        "cli.stack.smoke:smoke",
+        "Check a running stack from end to end: candles, dead letters, offload, dashboards; exit 1 if one fails.",
+    ),
+    "alert": ("cli.stack.alerts:app", "Test the delivery of alerts."),
+    "query": ("cli.messages.query:query", "Run SQL and stream the result to standard output."),
+    "chart": (
+        "cli.chart.command:chart",
+        "Show candles and volume of a market in the terminal, or write them as a picture.",
+    ),
+    "ddl": ("cli.migrations:app", "The numbered migrations in ddl/: apply, compare, show."),
+    "dlq": ("cli.dlq.commands:app", "Dead letters: rejected messages and the reason of each."),
+    "offload": ("cli.cold.offload:offload_app", "Hot rows to Iceberg."),
+    "lineage": ("cli.cold.lineage:app", "Where every number came from."),
+    "pin": ("cli.cold.pins:app", "Named versions of all cold tables, kept for good."),
+    "rederive": (
+        "cli.cold.rederive:rederive",
+        "Validate cold Bronze again by today's registry, and replace what differs in Silver and Gold, hot and cold.",
+    ),
+    "symbols": ("cli.messages.symbols:app", "The symbol registry."),
+    "series": (
+        "cli.messages.series:app",
+        "Series that venues and others publish ready-made: bars, funding rates, a sentiment index.",
+    ),
+    "schedule": ("cli.messages.schedule:app", "Scheduled series and quality checks."),
+    "quality": ("cli.messages.quality:app", "Whether candles and series can be trusted."),
 }
 
 
 class LazyGroup(typer.core.TyperGroup):
-    """The top-level group; loads a command's module when the command is looked up."""
+    """The top-level group. It lists commands by name and help; a command's module is imported when it is called."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        """The names in the order of `COMMANDS`."""
-        del ctx
-        return list(COMMANDS)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = {name: typer.core.TyperCommand(name, help=text) for name, (_, text) in COMMANDS.items()}
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command. If it has no message of its own for Ctrl-C, Ctrl-C ends it with this one."""
         with explained(lambda: "The command did not end: run it again."):
             return super().invoke(ctx)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command, or None for a name that is none."""
-        del ctx
-        return _command(cmd_name) if cmd_name in COMMANDS else None
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The name, the command itself and its arguments; no command for a name that is none."""
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, listed and _command(args[0]), rest
 
 
 @functools.cache
 def _command(name: str) -> Any:
-    module, _, attribute = COMMANDS[name].partition(":")
+    where, _ = COMMANDS[name]
+    module, _, attribute = where.partition(":")
     found = getattr(importlib.import_module(module), attribute)
     if not isinstance(found, typer.Typer):
         single = typer.Typer(pretty_exceptions_enable=False)

@@ -17,7 +17,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 from pyiceberg.types import DecimalType, IcebergType
 
-from config.retry import retry_on_conflict
+from config.process.retry import retry_on_conflict
 from ddl.quoting import quote_name
 from offload.clickhouse.checksums import earlier_values, file_arguments
 from offload.clickhouse.client import HotStore

@@ -21,8 +21,9 @@ from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED, JobExecution
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 
-from config import metrics_server
-from config.disks import FULL, DiskMetrics, local_folder, measure
+from config.process import metrics_server
+from config.process.disk_metrics import DiskMetrics
+from config.process.disks import FULL, local_folder, measure
 from config.settings import Settings
 from offload.errors import OffloadStoppedError
 from offload.jobs import OffloadJobs

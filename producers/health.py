@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 from prometheus_client import REGISTRY
 
-from config import metrics_server
+from config.process import metrics_server
 from producers.status import ProducerState
 
 # Returns what is wrong, by name; empty if nothing is.

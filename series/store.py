@@ -19,7 +19,7 @@ from urllib3.exceptions import HTTPError
 
 from config.clickhouse_arrow import insert_arrow, insert_once_settings, select_arrow
 from config.connections import clickhouse_http
-from config.retry import retry_until_stopped
+from config.process.retry import retry_until_stopped
 from config.settings import Settings
 from series.answer import Answer, landing_rows
 from series.declaration import Series

@@ -154,7 +154,7 @@ async def _alive(request: Request) -> Response:
 
 
 async def _metrics(request: Request) -> Response:
-    # The other services use config.metrics_server. This one has an HTTP server and a port already.
+    # The other services use config.process.metrics_server. This one has an HTTP server and a port already.
     del request
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 

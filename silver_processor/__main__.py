@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from config.optional_imports import PANDAS, RICH, do_without
+from config.process.optional_imports import PANDAS, RICH, do_without
 from config.settings import Settings
 
 
 def main() -> None:
     """Read the settings and the symbols file, then consume."""
     do_without(PANDAS, RICH)
-    from config import logs  # noqa: PLC0415 - it imports structlog
+    from config.process import logs  # noqa: PLC0415 - it imports structlog
     from silver_processor.worker import build_worker  # noqa: PLC0415 - it imports PyArrow
 
     settings = Settings()

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from config import metrics_server
+from config.process import metrics_server
 from schemas.reasons import Reason
 from silver_processor.core.latency import BOUNDS, Latency
 from silver_processor.inserts.writer import InsertOutcome

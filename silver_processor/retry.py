@@ -9,7 +9,7 @@ from typing import TypeVar
 import structlog
 from tenacity import RetryError
 
-from config.retry import retry_until_stopped
+from config.process.retry import retry_until_stopped
 
 Result = TypeVar("Result")
 

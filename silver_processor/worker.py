@@ -14,7 +14,8 @@ import structlog
 from aiohttp import web
 from mode import Service
 
-from config.disks import DiskMetrics, local_folder
+from config.process.disk_metrics import DiskMetrics
+from config.process.disks import local_folder
 from config.settings import Settings
 from silver_processor.batching.ranges import OffsetRange
 from silver_processor.batching.scheduler import InsertScheduler, InsertTiming

@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from config.optional_imports import PANDAS, do_without
+from config.process.optional_imports import PANDAS, do_without
 
 # What the commands of these tests import, none of which starts a thread.
 IMPORTED = (
@@ -30,6 +30,7 @@ IMPORTED = (
     "offload.run",
     # The commands that are run most. Those that import Polars are not among them: its threads would not be the child's.
     "cli.stack.commands",
+    "cli.stack.status",
     "cli.messages.query",
     "cli.messages.feed",
     "cli.messages.backfill",

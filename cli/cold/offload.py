@@ -12,8 +12,8 @@ from cli.cold.progress import of_tables, offload_with_progress
 from cli.common.arguments import check_span
 from cli.common.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
 from cli.common.work import working
-from config import logs
 from config.errors import MedallionError
+from config.process import logs
 from offload.clickhouse.tiers import Tiers
 from offload.files.version_hint import publish_hints
 from offload.hourly.status import status as cold_status

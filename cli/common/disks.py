@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cli.common.context import print_table
-from config.disks import FULL, OK, Disk, local_folder, measure
 from config.errors import MedallionError
+from config.process.disks import FULL, OK, Disk, local_folder, measure
 from config.settings import Settings
 from deploy.embedded import control
 from deploy.embedded.layout import StackState

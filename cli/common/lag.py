@@ -9,12 +9,17 @@ from typing import Self
 
 from confluent_kafka import Consumer, KafkaException
 
+from cli.common.context import err, print_table
 from config.errors import MedallionError
 from config.settings import Settings
 from silver_processor.group.backlog import backlog, group_observer
 
 TIMEOUT_S = 10.0
 POLL_S = 0.1
+_PAST_END = (
+    "The topic was made again, or the broker has lost the end of its log. No message of it counts as behind, and "
+    "Silver skips every one before the committed offset: set the offset back (docs/runbooks/alerts.md, Consumer lag)."
+)
 
 
 class LagError(MedallionError):
@@ -41,6 +46,14 @@ class Lag:
     def deleted(self) -> int:
         """Messages that the broker deleted although the group had not finished with them; 0 without a commit."""
         return max(0, self.low_watermark - self.committed)
+
+    @property
+    def past_end(self) -> int:
+        """By how much the committed offset lies past the end of the log, as after a topic was deleted and made again.
+
+        `messages` is 0 then, although the group has read nothing of the log.
+        """
+        return max(0, self.committed - self.high_watermark)
 
 
 def stages(settings: Settings) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
@@ -94,6 +107,14 @@ class LagMeter:
                 "who may describe all of them (compose: `docker compose run --rm medallion …`), or create them."
             )
         return [Lag(name, place.topic, place.partition, place.committed, place.first, place.end) for place in found]
+
+
+def print_past_end(lags: Iterable[Lag]) -> None:
+    """Print the partitions with `Lag.past_end`, and what to do about them; nothing if there are none."""
+    found = [(x.stage, x.topic, x.partition, x.committed, x.high_watermark) for x in lags if x.past_end]
+    if found:
+        print_table("Committed past the end of the log", ("stage", "topic", "partition", "committed", "end"), found)
+        err.print(_PAST_END, soft_wrap=True)
 
 
 def wait(settings: Settings, timeout_s: float, watch: Callable[[list[Lag]], None]) -> list[Lag]:

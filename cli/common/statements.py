@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,22 +26,20 @@ def http_client(settings: Settings) -> Iterator[Client]:
     For commands: nothing is repeated, and a server that does not answer ends the command with a message.
 
     Raises:
-        ServerError: whatever the client raises inside the `with` block.
+        ServerError: the client's errors inside the `with` block. All other errors pass: they are not ClickHouse's.
     """
     import clickhouse_connect  # noqa: PLC0415 - takes a second, which most commands need not wait
     from clickhouse_connect.driver.exceptions import ClickHouseError  # noqa: PLC0415
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
-    address = f"{settings.clickhouse_host}:{settings.clickhouse_http_port}"
     try:
         client = clickhouse_connect.get_client(**clickhouse_http(settings))
-    except (ClickHouseError, OSError) as error:
+        with closing(client):
+            yield client
+    # The client's connections are urllib3's, which turns every error of a socket into one of its own.
+    except (ClickHouseError, HTTPError) as error:
+        address = f"{settings.clickhouse_host}:{settings.clickhouse_http_port}"
         raise server_error(address, error) from error
-    try:
-        yield client
-    except (ClickHouseError, OSError) as error:
-        raise server_error(address, error) from error
-    finally:
-        client.close()
 
 
 def sql_text(name: str) -> str:

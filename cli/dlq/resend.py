@@ -18,6 +18,7 @@ import polars as pl
 import pyarrow as pa
 from clickhouse_connect.driver import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
+from urllib3.exceptions import HTTPError
 
 from cli.common.context import ServerError
 from cli.common.statements import sql_text
@@ -123,7 +124,7 @@ class Replayer:
         """Confirm the messages that have landed, also those of earlier, interrupted replays."""
         try:
             self._client.command(sql_text("confirm"))
-        except (ClickHouseError, OSError) as error:
+        except (ClickHouseError, HTTPError) as error:
             raise self._explained(error) from error
 
     def _pages(self) -> Iterator[pa.Table]:
@@ -174,14 +175,14 @@ class Replayer:
     def _ask(self, query: str, parameters: Mapping[str, object]) -> pa.Table:
         try:
             return select_arrow(self._client, query, parameters)
-        except (ClickHouseError, OSError) as error:
+        except (ClickHouseError, HTTPError) as error:
             raise self._explained(error) from error
 
     def _insert(self, table: str, rows: pl.DataFrame) -> None:
         content = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
         try:
             insert_arrow(self._client, table, content, {"max_partitions_per_insert_block": 0, "async_insert": 0})
-        except (ClickHouseError, OSError) as error:
+        except (ClickHouseError, HTTPError) as error:
             raise self._explained(error) from error
 
     def _explained(self, error: Exception) -> ServerError:

@@ -15,7 +15,7 @@ from cli.common.context import DataDirOption, JsonOption, ServerError, err, load
 from cli.common.state_folder import BACKFILL_CHECKPOINT, backfill_checkpoint, find_state_folder
 from cli.common.work import working
 from cli.coverage.evidence import days_lacking_nothing
-from config import logs
+from config.process import logs
 from config.registry import SymbolRegistry, own_names
 from config.settings import Settings
 from producers.backfill import dumps, from_dumps

@@ -14,8 +14,8 @@ from cli.common.arguments import HTTP, WEBSOCKET, check_address
 from cli.common.context import DataDirOption, JsonOption, load_settings, out, print_json
 from cli.common.work import working
 from cli.messages.replay_window import PinOption, SinceOption, UntilOption, check_source, replay_window
-from config import logs
 from config.errors import MedallionError
+from config.process import logs
 from config.schedule import parse_speed
 from config.symbols.markets import read_markets
 from producers.counters import FrameCounts

@@ -13,8 +13,8 @@ from jinja2 import Environment, FileSystemLoader
 from cli.common.arguments import check_names, check_span
 from cli.common.context import DataDirOption, JsonOption, counted, load_settings, out, print_json, print_table
 from cli.common.work import working
-from config import logs
 from config.errors import MedallionError
+from config.process import logs
 from config.registry import SymbolRegistry
 from ddl.layers import load_layers
 from series.quality.anomalies import MEANINGS as KINDS

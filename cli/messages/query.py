@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 import requests
 import typer
-from urllib3.exceptions import MaxRetryError
+from urllib3.exceptions import MaxRetryError, ReadTimeoutError
 
 from cli.common.console import VisibleStream
 from cli.common.context import DataDirOption, JsonOption, err, load_settings, out, print_json, print_table
-from cli.common.lag import Lag, wait
+from cli.common.lag import Lag, print_past_end, wait
 from cli.common.server_errors import code_of, remedy
 from cli.common.work import working
 from cli.messages.sql_error import brief
@@ -29,6 +30,13 @@ _LATE_ERROR = re.compile(r"Code: \d+\. DB::Exception: [^\r\n]*")
 _UNKNOWN_DATABASE = 81
 _ADDRESS = "MEDALLION_CLICKHOUSE_HOST and MEDALLION_CLICKHOUSE_HTTP_PORT"
 _INCOMPLETE = "The result is incomplete."
+_CONNECT_S = 10
+# A busy server answers `/ping` at once, whatever its statements take.
+_PING_S = 30
+# Of the time without a sign, the part after which ClickHouse sends a header with its progress.
+_PROGRESS_SHARE = 0.25
+# The standard library takes 100 headers; clickhouse-connect sets the same number.
+http.client._MAXHEADERS = 10_000  # type: ignore[attr-defined]
 
 
 class QueryError(MedallionError):
@@ -45,6 +53,10 @@ def query(
         str | None, typer.Option("--pin", help="Read the cold tables of this pin instead of the hot tables.")
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show ClickHouse's whole message of an error.")] = False,
+    timeout: Annotated[
+        float,
+        typer.Option(help="Seconds to wait while the server sends neither rows nor progress; 0: without limit.", min=0),
+    ] = 3600.0,
     data_dir: DataDirOption = None,
 ) -> None:
     """Run SQL and stream the result to standard output.
@@ -59,21 +71,15 @@ def query(
     parameters: dict[str, str | int] = {"database": database, "default_format": chosen}
     if as_table:
         parameters |= table_settings(out.width)
+    if timeout:
+        interval_ms = max(1, round(timeout * _PROGRESS_SHARE * 1_000))
+        parameters |= {"send_progress_in_http_headers": 1, "http_headers_progress_interval_ms": interval_ms}
     address = f"{settings.clickhouse_host}:{settings.clickhouse_http_port}"
-    try:
-        answer = requests.post(
-            **clickhouse_requests(settings),
-            params=parameters,
-            data=text.encode(),
-            stream=True,
-            allow_redirects=False,
-            timeout=(10, None),
-        )
-    except requests.ConnectionError as error:
-        raise QueryError(
-            f"No ClickHouse answers at {address}: `medallion status` shows whether the stack runs, `medallion up` "
-            f"starts it; of a deployed stack, correct {_ADDRESS}. ({_reason(error)})"
-        ) from error
+    answer = _ask(settings, address, text, parameters, timeout)
+    has_end = "Transfer-Encoding" in answer.headers or "Content-Length" in answer.headers
+    if "X-ClickHouse-Progress" in answer.headers and not has_end:
+        # The standard library takes the end of a connection among the headers for the end of an answer without rows.
+        raise _broke_off(address, "before the first rows")
     if answer.status_code != 200:
         raise _refused(answer.text.strip(), text, settings, verbose=verbose)
     end = bytearray()
@@ -85,10 +91,55 @@ def query(
         said = list(_LATE_ERROR.finditer(end.decode(errors="replace")))
         if said:
             raise _refused(said[-1].group(), text, settings, verbose=verbose, note=_INCOMPLETE) from error
+        if isinstance(error.args[0] if error.args else None, ReadTimeoutError):
+            raise _silent(address, timeout, _INCOMPLETE) from error
+        raise _broke_off(address, str(error)) from error
+
+
+def _ask(
+    settings: Settings, address: str, sql: str, parameters: dict[str, str | int], timeout: float
+) -> requests.Response:
+    """ClickHouse's answer, of which only the head has been read.
+
+    Raises:
+        QueryError: no server is at the address, or it does not answer.
+    """
+    connection: dict[str, Any] = {**clickhouse_requests(settings), "stream": True, "allow_redirects": False}
+    url = connection.pop("url")
+    try:
+        # Any answer will do: it shows a server that answers, before the long wait for a statement begins.
+        requests.get(f"{url}ping", **connection, timeout=(_CONNECT_S, _PING_S)).close()
+        return requests.post(
+            url, **connection, params=parameters, data=sql.encode(), timeout=(_CONNECT_S, timeout or None)
+        )
+    except requests.ReadTimeout as error:
+        if error.request is not None and error.request.method == "POST":
+            raise _silent(address, timeout) from error
         raise QueryError(
-            f"The connection to ClickHouse at {address} broke off. {_INCOMPLETE} `medallion status` shows whether the"
-            f" server runs; then run the statement again. ({error})"
+            f"The server at {address} takes connections and does not answer within {_PING_S:g} s: `medallion status`"
+            f" shows whether the stack runs, `medallion down` and `up` start it again; of a deployed stack, restart"
+            f" ClickHouse, or correct {_ADDRESS}."
         ) from error
+    except requests.ConnectionError as error:
+        raise QueryError(
+            f"No ClickHouse answers at {address}: `medallion status` shows whether the stack runs, `medallion up` "
+            f"starts it; of a deployed stack, correct {_ADDRESS}. ({_reason(error)})"
+        ) from error
+
+
+def _broke_off(address: str, why: str) -> QueryError:
+    return QueryError(
+        f"The connection to ClickHouse at {address} broke off. {_INCOMPLETE} `medallion status` shows whether the"
+        f" server runs; then run the statement again. ({why})"
+    )
+
+
+def _silent(address: str, timeout: float, note: str = "") -> QueryError:
+    said = f"ClickHouse at {address} has sent neither rows nor progress for {timeout:g} s. {note}".rstrip()
+    return QueryError(
+        f"{said} `medallion status` shows whether the server runs. A statement that takes longer needs a larger"
+        " --timeout (0: no limit). The server may be running this one still."
+    )
 
 
 def _reason(error: BaseException) -> BaseException:
@@ -162,17 +213,20 @@ def drain(
 ) -> None:
     """Wait until every published message has reached its end: a Silver row, a counted duplicate or a dead letter.
 
-    Exit code 1 if a stage is still behind, or if the broker deleted messages that a stage had not read. What it deleted
-    before this command ran, `medallion lineage verify` names.
+    Exit code 1 if a stage is still behind, if a stage has committed an offset past the end of the log, or if the broker
+    deleted messages that a stage had not read. What it deleted before this command ran, `medallion lineage verify`
+    names.
     """
     settings = load_settings(data_dir)
     go_on = "The messages continue on their way: `medallion drain` waits again."
     with working("Draining", go_on, quiet=as_json) as work:
         most = 0
         deleted: dict[tuple[str, str, int], Lag] = {}
+        past_end: list[Lag] = []
 
         def watch(lags: list[Lag]) -> None:
-            nonlocal most
+            nonlocal most, past_end
+            past_end = [lag for lag in lags if lag.past_end]
             # Seen only until the group goes on with the first message that is left.
             deleted.update({(lag.stage, lag.topic, lag.partition): lag for lag in lags if lag.deleted})
             behind = sum(lag.messages for lag in lags)
@@ -185,7 +239,8 @@ def drain(
 
         behind = wait(settings, timeout, watch)
     if as_json:
-        print_json({"drained": not behind and not deleted, "behind": behind, "deleted": [*deleted.values()]})
+        drained = not behind and not deleted and not past_end
+        print_json({"drained": drained, "behind": behind, "deleted": [*deleted.values()], "past_end": past_end})
     if deleted:
         if not as_json:
             print_table(
@@ -208,7 +263,9 @@ def drain(
                 [(lag.stage, lag.topic, lag.partition, lag.messages) for lag in behind],
             )
         err.print("A stage is behind: see `medallion status` and the logs of this stage.")
-    if behind or deleted:
+    if not as_json:
+        print_past_end(past_end)
+    if behind or deleted or past_end:
         raise typer.Exit(1)
     if not as_json:
         err.print("Drained: every message that the broker kept has reached its end.")

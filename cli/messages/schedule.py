@@ -16,7 +16,7 @@ from cli.common.state_folder import find_state_folder
 from cli.common.work import working
 from cli.messages.quality import show_check
 from cli.messages.series import show_report
-from config import logs
+from config.process import logs
 from config.settings import Settings
 from ddl.layers import load_layers
 from series.errors import IncompleteError, SeriesError

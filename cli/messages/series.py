@@ -11,7 +11,7 @@ import typer
 from cli.common.arguments import HTTP, check_address, check_names, check_span
 from cli.common.context import DataDirOption, JsonOption, load_settings, out, print_json, print_table
 from cli.common.work import working
-from config import logs
+from config.process import logs
 from config.registry import SymbolRegistry
 from config.settings import Settings
 from series.avro import avro_schema

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.common.context import DataDirOption, deployed
-from config import logs
+from config.process import logs
 from config.settings import Settings
 from deploy.embedded import control
 from deploy.embedded.services import analyst_environment

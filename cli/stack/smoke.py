@@ -14,7 +14,7 @@ import typer
 from cli.common.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
 from cli.common.statements import http_client, rows
 from config.errors import MedallionError
-from config.retry import retry_for
+from config.process.retry import retry_for
 from config.settings import Settings
 from ddl.layers import load_layers
 from offload.clickhouse.tiers import Tiers

@@ -14,7 +14,7 @@ from pyarrow.fs import S3FileSystem
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from config.retry import retry_for
+from config.process.retry import retry_for
 from config.settings import Settings
 
 TIMEOUT_S = 10.0

@@ -33,7 +33,7 @@ from pathlib import Path
 import structlog
 from confluent_kafka import cimpl
 
-from config import logs
+from config.process import logs
 
 REBALANCE_DELAY_MS = 500
 _RD_KAFKA_PRODUCER = 0

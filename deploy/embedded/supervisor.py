@@ -21,9 +21,9 @@ import structlog
 from clickhouse_driver import Client
 from confluent_kafka.admin import AdminClient
 
-from config import logs
 from config.connections import clickhouse_native, kafka_client
-from config.retry import pause_s
+from config.process import logs
+from config.process.retry import pause_s
 from config.settings import Settings
 from ddl.runner import apply as apply_migrations
 from deploy.embedded.kafka import server, topics

@@ -16,7 +16,7 @@ from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
-from config.retry import retry_on_conflict
+from config.process.retry import retry_on_conflict
 from offload.clickhouse.checksums import Checksums, add_checksums, checksums_of, cold_sources
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.templates import render

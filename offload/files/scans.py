@@ -39,11 +39,6 @@ def lean_arrow() -> Iterator[None]:
         pa.set_memory_pool(before)
 
 
-def file_paths(table: Table, wanted: BooleanExpression) -> list[str]:
-    """The files of the current snapshot that may have matching rows. They may have other rows, too."""
-    return [task.file.file_path for task in table.scan(row_filter=wanted).plan_files()]
-
-
 @dataclass(frozen=True, slots=True)
 class RowGroup:
     """A row group of a cold file. `first_row`: the number of rows before it in the file."""

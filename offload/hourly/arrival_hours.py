@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from config.retry import retry_on_conflict
+from config.process.retry import retry_on_conflict
 from offload.errors import CommitConflictError
 from offload.files.commit import Replacement, new_attempt
 from offload.files.export import discard, export_slice

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from pyiceberg.table import Table
 
-from config.retry import retry_on_conflict
+from config.process.retry import retry_on_conflict
 from offload.clickhouse.templates import render
 from offload.errors import CommitConflictError
 from offload.files.commit import Replacement, new_attempt

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
-from config.retry import CONFLICT_TRIES
+from config.process.retry import CONFLICT_TRIES
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.server import server_now_us
 from offload.clickhouse.tiers import Tiers

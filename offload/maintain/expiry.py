@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 
-from config.retry import retry_on_conflict
+from config.process.retry import retry_on_conflict
 from offload.files.data_files import list_files, referenced_files
 from offload.files.version_hint import hint_path, publish_hint
 from offload.tables.catalog import ColdTier

@@ -15,7 +15,7 @@ from offload.clickhouse.client import HotStore
 from offload.clickhouse.server import arrival_hours
 from offload.clickhouse.templates import render
 from offload.files.export import select_of
-from offload.files.scans import file_paths
+from offload.files.paths import file_paths
 from offload.tables.cold_tables import BY_NAME, ColdTable
 from offload.tables.slice_records import read_ledger
 from offload.tables.slices import HOUR_US, SECOND_US, Slice, parse_hour_id

@@ -21,7 +21,7 @@ from offload.clickhouse.server import arrival_hours
 from offload.clickhouse.templates import render
 from offload.clickhouse.tiers import Tiers
 from offload.files.export import select_of
-from offload.files.scans import file_paths
+from offload.files.paths import file_paths
 from offload.hourly.late_candles import ColdSilver, are_late_and_confirmed
 from offload.proof.not_compared import ComparisonGaps, NotCompared
 from offload.report import OnTable

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from config.retry import poll
+from config.process.retry import poll
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.server import server_now_us
 from offload.clickhouse.templates import render

@@ -12,7 +12,7 @@ from offload.clickhouse.client import HotStore
 from offload.clickhouse.server import partition_of
 from offload.clickhouse.templates import render
 from offload.files.export import select_of
-from offload.files.scans import file_paths
+from offload.files.paths import file_paths
 from offload.retention.union_views import left_periods, period_at
 from offload.tables.cold_tables import BY_NAME, GOLD, ColdTable
 from offload.tables.slice_records import offloaded_hours

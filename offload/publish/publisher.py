@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from pyiceberg.table import Table
 
-from config.retry import poll
+from config.process.retry import poll
 from config.settings import Settings
 from ddl.layers import STATE_TABLE
 from offload.clickhouse.checksums import cold_sources
@@ -25,7 +25,7 @@ from offload.clickhouse.server import partition_of, partition_rows, truncate
 from offload.clickhouse.templates import render
 from offload.errors import OffloadError
 from offload.files.export import select_of
-from offload.files.scans import file_paths
+from offload.files.paths import file_paths
 from offload.publish.pause import Deadline, pause, resume, wait_for_queries
 from offload.publish.publication_log import OpenPublication, PublicationLog
 from offload.publish.published import day_span, hot_partition_of, replace_from_staged

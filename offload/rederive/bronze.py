@@ -33,8 +33,9 @@ from offload.errors import OffloadError
 from offload.files.commit import Replacement, replace_slices
 from offload.files.data_files import process_attempt
 from offload.files.export import Export, select_of, slice_folder
+from offload.files.paths import file_paths
 from offload.files.replace import separate_hours
-from offload.files.scans import file_paths, parquet_rows, read_rows
+from offload.files.scans import parquet_rows, read_rows
 from offload.publish.published import replace_from_staged
 from offload.tables.cold_tables import BY_NAME, ColdTable
 from offload.tables.slice_records import SliceRecord, offloaded_hours, open_hours, read_ledger

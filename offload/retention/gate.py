@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 from pyiceberg.exceptions import CommitFailedException
 
-from config.retry import retry_on_conflict
+from config.process.retry import retry_on_conflict
 from config.valid_times import EARLIEST_US, END_US
 from ddl.layers import Retention, load_layers
 from offload.clickhouse.checksums import Checksums, add_checksums, checksums_of, cold_sources, merge_key
@@ -24,7 +24,7 @@ from offload.clickhouse.server import partition_rows
 from offload.clickhouse.templates import render
 from offload.clickhouse.tiers import Tiers
 from offload.files.export import select_of
-from offload.files.scans import file_paths
+from offload.files.paths import file_paths
 from offload.files.version_hint import publish_hint
 from offload.hourly.late_candles import ColdSilver, are_late_and_confirmed
 from offload.report import OnTable

@@ -16,7 +16,7 @@ from hashlib import sha256
 from pydantic import BaseModel, ConfigDict
 from pyiceberg.table import Table
 
-from config.retry import poll
+from config.process.retry import poll
 from ddl.layers import STATE_TABLE, load_layers
 from ddl.quoting import quote_string
 from offload.clickhouse.client import HotStore

@@ -29,7 +29,7 @@ from sqlalchemy import bindparam, make_url, select
 from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError
 
 from config.connections import iceberg_catalog
-from config.retry import retry_on_conflict
+from config.process.retry import retry_on_conflict
 from config.settings import Settings
 from offload.errors import WarehouseError
 from offload.tables.branches import branch_damage

@@ -11,7 +11,7 @@ from typing import Any, Self
 import structlog
 from tenacity import AsyncRetrying
 
-from config.retry import retry_times
+from config.process.retry import retry_times
 from producers.backfill.checkpoint import DONE, BackfillCheckpoint
 from producers.backfill.gaps import BackfillGaps
 from producers.backfill.windows import SymbolWindow

@@ -12,7 +12,7 @@ import ccxt
 import structlog
 
 from config.errors import MedallionError
-from config.retry import retry_until
+from config.process.retry import retry_until
 from config.symbols.markets import Markets
 from producers.ccxt.polling import CcxtPolling
 from producers.ccxt.rest_calls import UNFORESEEN

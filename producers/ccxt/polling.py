@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from config.retry import FIRST_S, pause_s
+from config.process.retry import FIRST_S, pause_s
 from producers.ccxt.rest_trades import RestTrades, UnseenTrades
 from producers.exchanges.model import NO_TRADES, Control, RestError, Trades
 from producers.rest.client import BusyError

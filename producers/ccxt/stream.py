@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from config.retry import retry_until
+from config.process.retry import retry_until
 from producers import metrics
 from producers.ccxt.rest_trades import RestTrades
 from producers.ccxt.watched import WatchedSymbols

@@ -9,7 +9,7 @@ from functools import partial
 
 import structlog
 
-from config.retry import pause_s
+from config.process.retry import pause_s
 from producers.exchanges.model import Trade, TradeSpan, UnknownError
 from producers.gaps.gap import OPEN, Gap
 from producers.gaps.tracker import GapTracker

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from tenacity import RetryError
 
 from config.connections import kafka_client
-from config.retry import retry_until_stopped
+from config.process.retry import retry_until_stopped
 from config.settings import Settings
 from producers.exchanges.model import Exchange, Trade, id_number
 from producers.gaps.events import GapEvent, read_event

@@ -13,7 +13,7 @@ import msgspec
 import structlog
 from tenacity import AsyncRetrying
 
-from config.retry import retry_times
+from config.process.retry import retry_times
 from producers import metrics
 from producers.exchanges.model import (
     PLACEHOLDER,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from config import logs
+from config.process import logs
 from config.schedule import SpeedError, parse_speed
 from producers.exchanges import UnknownExchangeError
 from producers.replay.recording import RecordingError

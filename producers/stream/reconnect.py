@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import structlog
 from websockets.exceptions import WebSocketException
 
-from config.retry import retry_until
+from config.process.retry import retry_until
 from producers import metrics
 from producers.exchanges.model import ENDING, Control, Parsed, Trades
 from producers.stream.connection import ConnectionLostError, ExchangeConnection

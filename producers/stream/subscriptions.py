@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from config.retry import pause_s
+from config.process.retry import pause_s
 from producers.exchanges.model import ACK, Control, Exchange, Parsed, SubscriptionAnswer, Trades, chunks
 from producers.stream.symbol_states import SymbolState, SymbolStatuses
 

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from config.optional_imports import PANDAS, do_with
+from config.process.optional_imports import PANDAS, do_with
 from config.settings import Settings
 from producers.exchanges.model import Rate
 from producers.exchanges.parsing import ABSENT, elements, fields, members, text

@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from config.optional_imports import PANDAS, do_with
+from config.process.optional_imports import PANDAS, do_with
 from producers import metrics
 from producers.exchanges.model import Rate, RefusedError, RestError
 from producers.exchanges.parsing import ABSENT, elements, fields, members, text

@@ -20,7 +20,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from config import metrics_server
+from config.process import metrics_server
 from series.quality.anomalies import Kind
 from series.quality.causes import Cause
 from series.quality.compare import EQUAL

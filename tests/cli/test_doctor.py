@@ -21,8 +21,8 @@ from cli.main import app
 from cli.stack.doctor import cold, host, servers
 from cli.stack.doctor.clock import clock, offsets
 from cli.stack.doctor.finding import Finding, attempt
-from config.disks import Disk
 from config.errors import MedallionError
+from config.process.disks import Disk
 from config.settings import Settings
 from ddl.grants import needed
 from ddl.plan import State

@@ -83,3 +83,19 @@ def test_what_the_broker_cannot_tell_is_not_claimed(first_left: int) -> None:
     said = " ".join(done.output.split())
     assert "every message that the broker kept has reached its end" in said
     assert "`medallion lineage verify` names those that it deleted unread" in said
+
+
+def test_an_offset_past_the_end_is_neither_drained_nor_zero(first_left: int) -> None:
+    """As after a topic was deleted and made again: nothing of the log was read."""
+    commit(MESSAGES + 3)
+    done = drain("--timeout", "0", "--json")
+    said = json.loads(done.stdout)
+    assert (done.exit_code, said["drained"], said["behind"]) == (1, False, [])
+    assert [(one["committed"], one["high_watermark"]) for one in said["past_end"]] == [(MESSAGES + 3, MESSAGES)]
+    for command in (("drain", "--timeout", "0"), ("status",)):
+        done = CliRunner().invoke(app, [*command])
+        assert "Committed past the end of the log" in done.stdout, command
+        assert "set the offset back" in done.stderr
+        assert "Drained" not in done.output
+    (raw,) = (one for one in json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)["lag"] if one["past_end"])
+    assert (raw["topic"], raw["messages"], raw["past_end"]) == (RAW, 0, 3)

@@ -9,7 +9,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from pyiceberg.io.pyarrow import PyArrowFileIO
 
-from config.disks import FULL, LOW, OK, Disk, DiskMetrics, local_folder, measure, no_space
+from config.process.disk_metrics import DiskMetrics
+from config.process.disks import FULL, LOW, OK, Disk, local_folder, measure, no_space
 
 MIB, GIB = 1 << 20, 1 << 30
 

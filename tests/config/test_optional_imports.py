@@ -10,7 +10,7 @@ def test_pyarrow_works_without_pandas() -> None:
     """It takes the refusal for a package that is not installed."""
     code = (
         "import sys\n"
-        "from config.optional_imports import PANDAS, do_without\n"
+        "from config.process.optional_imports import PANDAS, do_without\n"
         "do_without(PANDAS)\n"
         "import pyarrow\n"
         "print(pyarrow.array(['a', None]).to_pylist(), 'pandas' in sys.modules)\n"
@@ -22,7 +22,7 @@ def test_pyarrow_works_without_pandas() -> None:
 def test_kafka_messages_become_rows_without_pandas() -> None:
     """The node's source imports what it needs of PyArrow by itself: pandas would otherwise have brought it along."""
     code = (
-        "from config.optional_imports import PANDAS, do_without\n"
+        "from config.process.optional_imports import PANDAS, do_without\n"
         "do_without(PANDAS)\n"
         "from confluent_kafka import Message\n"
         "from deploy.embedded.clickhouse.kafka.blocks import block\n"
@@ -36,7 +36,7 @@ def test_kafka_messages_become_rows_without_pandas() -> None:
 def test_what_was_left_out_can_be_asked_for_later() -> None:
     code = (
         "import importlib.util\n"
-        "from config.optional_imports import PANDAS, do_with, do_without\n"
+        "from config.process.optional_imports import PANDAS, do_with, do_without\n"
         "do_without(PANDAS)\n"
         "do_with(PANDAS)\n"
         "print(importlib.util.find_spec(PANDAS) is not None)\n"

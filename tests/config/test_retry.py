@@ -11,7 +11,7 @@ import pytest
 import structlog
 from tenacity import RetryError
 
-from config import retry
+from config.process import retry
 
 
 def failing(times: int, error: Exception) -> tuple[list[int], Callable[[], str]]:

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 
 import producers.metrics  # noqa: F401 - registers the producers' metrics
 import serving.metrics  # noqa: F401 - registers the page's
-from config.disks import DiskMetrics
+from config.process.disk_metrics import DiskMetrics
 from config.settings import Settings
 from offload.metrics import OffloadMetrics
 from offload.proof.completeness import Completeness

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import urllib.request
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
+from cli.common.context import ServerError
 from cli.common.server_errors import CREDENTIALS, LIMITS, OF_THE_SERVER, RIGHTS
+from cli.common.statements import http_client
 from cli.main import app
 from config.errors import MedallionError
+from config.settings import Settings
 from deploy.embedded.ports import free_ports
+from tests.http_server import serving
 from tests.node.conftest import ANALYST_PASSWORD, PASSWORD, NodeProcess
 
 CORRECT = "Correct the statement."
@@ -87,6 +95,43 @@ def test_other_commands_name_a_wrong_password_too(
     said = str(CliRunner().invoke(app, [*command]).exception)
     assert "Set MEDALLION_CLICKHOUSE_USER and MEDALLION_CLICKHOUSE_PASSWORD" in said
     assert "does not answer" not in said
+
+
+def at(port: int) -> Settings:
+    account = {"clickhouse_password": PASSWORD, "clickhouse_database": "default"}
+    return Settings(clickhouse_host="127.0.0.1", clickhouse_http_port=port, **account)
+
+
+def test_an_error_beside_the_client_is_not_the_servers(node: NodeProcess) -> None:
+    with pytest.raises(FileNotFoundError), http_client(at(node.http_port)):
+        Path("/no/such/file").read_bytes()
+    with pytest.raises(BrokenPipeError), http_client(at(node.http_port)):
+        raise BrokenPipeError
+
+
+def test_a_server_that_leaves_is_named(node: NodeProcess) -> None:
+    class Leaving(BaseHTTPRequestHandler):
+        """The node, until it is asked for 42: of this answer it sends a part."""
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if b"42" in body:
+                self.send_response(200)
+                self.send_header("Content-Length", "3")
+                self.end_headers()
+                self.wfile.write(b"4")
+                return
+            asked = urllib.request.Request(f"http://127.0.0.1:{node.http_port}{self.path}", body, dict(self.headers))
+            with urllib.request.urlopen(asked) as answer:
+                self.send_response(answer.status)
+                for name in ("X-ClickHouse-Format", "Content-Type"):
+                    self.send_header(name, answer.headers[name])
+                self.end_headers()
+                self.wfile.write(answer.read())
+
+    answering = pytest.raises(ServerError, match=r"does not answer.*IncompleteRead")
+    with serving(Leaving) as port, answering, http_client(at(port)) as client:
+        client.raw_query("SELECT 42")
 
 
 def test_the_engine_has_every_code_under_the_same_name(node: NodeProcess) -> None:

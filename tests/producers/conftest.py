@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
-import config.retry
+import config.process.retry
 from config.settings import Settings
 from tests.recorded import OTHERS, OURS, Recorded
 
@@ -40,7 +40,7 @@ each_recording_played = pytest.mark.parametrize("recorded", played(RECORDED))
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses between tries begin at 10 ms, not at half a second: here a REST interface fails on purpose."""
-    monkeypatch.setattr(config.retry, "FIRST_S", 0.01)
+    monkeypatch.setattr(config.process.retry, "FIRST_S", 0.01)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from producers.exchanges.model import Trades
 _SCRIPT = """
 import asyncio, json, signal, sys
 from pathlib import Path
-from config.logs import configure
+from config.process.logs import configure
 from config.symbols.markets import read_markets
 from config.settings import Settings
 from producers.options import ProducerOptions

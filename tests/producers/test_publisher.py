@@ -14,7 +14,7 @@ import pytest
 from confluent_kafka import Consumer, Message
 
 from cli.main import main
-from config import logs
+from config.process import logs
 from config.settings import Settings
 from producers import metrics
 from producers.exchanges.model import Trade, Trades

@@ -21,8 +21,8 @@ from cli.stack.commands import (
 from cli.stack.doctor import cold, compose, host, servers
 from cli.stack.doctor.clock import clock, is_synchronised, offsets
 from cli.stack.doctor.finding import Finding, attempt
-from config.disks import measure
 from config.places import nearest
+from config.process.disks import measure
 from config.settings import Settings
 from deploy.embedded import control
 from deploy.embedded.layout import DataDir, StackState

@@ -14,9 +14,9 @@ from typing import Any
 from cli.stack.doctor import host
 from cli.stack.doctor.clock import clock, is_synchronised
 from cli.stack.doctor.finding import Finding, attempt
-from config.disks import measure
 from config.errors import MedallionError
 from config.places import nearest
+from config.process.disks import measure
 from deploy.embedded.ports import is_free
 
 FILE = "docker-compose.yml"

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from cli.stack.doctor.finding import Finding
-from config.disks import FULL, LOW, Disk
+from config.process.disks import FULL, LOW, Disk
 from deploy.embedded.layout import DataDir
 from deploy.embedded.ports import LOOPBACK, free_ports, is_free
 

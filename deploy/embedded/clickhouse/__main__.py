@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from config.optional_imports import PANDAS, RICH, do_without
+from config.process.optional_imports import PANDAS, RICH, do_without
 
 if __name__ == "__main__":
     do_without(PANDAS, RICH)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import structlog
 
-from config import logs
-from config.optional_imports import do_without
+from config.process import logs
+from config.process.optional_imports import do_without
 from deploy.embedded.clickhouse.access import Access
 from deploy.embedded.clickhouse.engine.config import Limits
 from deploy.embedded.clickhouse.errors import NodeStartError

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from cli.common.console import SafeConsole, VisibleStream, cell
 from cli.dlq import dead_letter as dead_letters
-from config import logs
+from config.process import logs
 from config.visible import visible, visible_json, visible_line
 
 ATTACKS = (

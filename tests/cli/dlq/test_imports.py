@@ -11,7 +11,7 @@ from deploy.embedded.ports import free_ports
 COMMANDS = """
 import sys
 from typer.testing import CliRunner
-from config.optional_imports import PANDAS, do_without
+from config.process.optional_imports import PANDAS, do_without
 do_without(PANDAS)
 from cli.main import app
 for command in ("stats", "list"):

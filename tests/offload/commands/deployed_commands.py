@@ -81,7 +81,7 @@ def leaves(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[str]:
         return
     context = typer.Context(command)
     for name in command.list_commands(context):
-        yield from leaves(command.get_command(context, name), (*path, name))
+        yield from leaves(command.resolve_command(context, [name])[1], (*path, name))
 
 
 def as_ingest(span: tuple[str, ...], trade: Mapping[str, str], files: str) -> list[tuple[str, ...]]:

@@ -127,8 +127,8 @@ def test_trades_whose_day_was_read_wrongly_move(posted: Settings, hot: HotTables
     assert sum(hour.altered for hour in report.bronze) == trades.height
     moved = {day.day: (day.added, day.removed) for day in report.days}
     assert moved == {"2024-08-08": (trades.height, 0), "2024-08-09": (0, trades.height)}
-    # The day they move to was not hot: it is corrected in Iceberg.
-    assert hot.count("silver_trades") == 0
+    # The day they move to has never left the hot tables: it is hot from now on.
+    assert_is(hot, posted, trades)
     silver = read(posted, BY_NAME["silver_trades"]).sort("raw_offset")
     assert silver["timestamp"].to_list() == trades.sort("offset")["time"].to_list()
     assert read(posted, BY_NAME["gold_ohlcv_1m"])["trade_count"].sum() == trades.height

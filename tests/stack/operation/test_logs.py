@@ -115,7 +115,7 @@ def test_the_real_broker_logs_json_too(tmp_path: Path, medallion: Medallion, kaf
 
 SPEAK = f"""
 import logging, threading, warnings, structlog
-from config import logs
+from config.process import logs
 logs.configure("INFO", "speaker")
 structlog.get_logger("producers.x").info("ours", exchange="kraken", symbol="BTC/USD", text="zwölf\\nlines")
 structlog.get_logger("producers.x").debug("not shown")

@@ -12,7 +12,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from tenacity import RetryError
 
-from config.retry import retry_until_stopped
+from config.process.retry import retry_until_stopped
 from deploy.embedded.clickhouse.engine.engine_session import EngineSession
 from deploy.embedded.clickhouse.errors import EngineError
 from deploy.embedded.clickhouse.kafka.blocks import Block, Bounds, Partition, block

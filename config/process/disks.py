@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlparse
-
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
 
 OK, LOW, FULL = "ok", "low", "full"
 _MIB, _GIB = 1 << 20, 1 << 30
@@ -71,20 +68,3 @@ def no_space(error: BaseException | None) -> BaseException | None:
             found = error
         error = error.__cause__ or error.__context__
     return found
-
-
-class DiskMetrics(Collector):
-    """`medallion_disk_free_bytes` and `medallion_disk_size_bytes` of folders, measured at each scrape."""
-
-    def __init__(self, places: Mapping[str, Path]) -> None:
-        """`places` has the folders by the value of their label."""
-        self._places = dict(places)
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Measure the disks."""
-        free = GaugeMetricFamily("medallion_disk_free_bytes", "Space left on the disk of a folder", labels=["disk"])
-        size = GaugeMetricFamily("medallion_disk_size_bytes", "Size of the disk of a folder", labels=["disk"])
-        for disk in measure(self._places):
-            free.add_metric([disk.name], disk.free)
-            size.add_metric([disk.name], disk.size)
-        return iter((free, size))

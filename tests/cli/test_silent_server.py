@@ -1,0 +1,94 @@
+"""Invariant: `medallion query` gives up a server that sends nothing, and waits as long as one says that it goes on."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from cli.messages import query
+from config.errors import MedallionError
+from tests.http_server import serving
+
+# More than the 100 headers that the standard library takes.
+HEADERS = 150
+
+
+class ClickHouse(BaseHTTPRequestHandler):
+    """Answers `/ping`, `SELECT 1` after more progress than the time without a sign, and of `SELECT 2` the first row.
+
+    It dies while it runs `SELECT 3`.
+    """
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_POST(self) -> None:
+        asked = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
+        assert (asked["send_progress_in_http_headers"], asked["http_headers_progress_interval_ms"]) == ("1", "250")
+        sql = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        if sql == "SELECT 3":
+            self.send_response(200)
+            self.send_header("X-ClickHouse-Progress", '{"read_rows":"1"}')
+            self.flush_headers()
+            self.close_connection = True
+        if sql in {"SELECT 1", "SELECT 2"}:
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            for rows in range(HEADERS if sql == "SELECT 1" else 0):
+                self.send_header("X-ClickHouse-Progress", f'{{"read_rows":"{rows}"}}')
+                if rows % 50 == 0:
+                    self.flush_headers()
+                    threading.Event().wait(0.4)
+            self.end_headers()
+            self.wfile.write(b"2\r\n1\n\r\n")
+        if sql == "SELECT 1":
+            self.wfile.write(b"0\r\n\r\n")
+        # Otherwise the server thread waits here for another request, until the client leaves.
+
+
+def ask(monkeypatch: pytest.MonkeyPatch, port: int, sql: str) -> Any:
+    monkeypatch.setenv("MEDALLION_CLICKHOUSE_HOST", "127.0.0.1")
+    monkeypatch.setenv("MEDALLION_CLICKHOUSE_HTTP_PORT", str(port))
+    return CliRunner().invoke(app, ["query", sql, "--timeout", "1"])
+
+
+def test_a_server_that_answers_nothing_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(query, "_PING_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        done = ask(monkeypatch, silent.getsockname()[1], "SELECT 1")
+    assert isinstance(done.exception, MedallionError)
+    assert "takes connections and does not answer within 0.3 s" in str(done.exception)
+
+
+@pytest.mark.parametrize(("sql", "rows"), [("SELECT sleep(3)", ""), ("SELECT 2", "1\n")])
+def test_a_statement_without_a_sign_is_given_up(monkeypatch: pytest.MonkeyPatch, sql: str, rows: str) -> None:
+    with serving(ClickHouse) as port:
+        done = ask(monkeypatch, port, sql)
+    said = str(done.exception)
+    assert "has sent neither rows nor progress for 1 s" in said
+    assert "a larger --timeout" in said
+    assert ("The result is incomplete." in said) == bool(rows)
+    assert done.stdout == rows
+
+
+def test_progress_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(ClickHouse) as port:
+        done = ask(monkeypatch, port, "SELECT 1")
+    assert (done.exit_code, done.stdout) == (0, "1\n"), done.exception
+
+
+def test_a_connection_that_ends_after_progress_is_no_empty_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(ClickHouse) as port:
+        done = ask(monkeypatch, port, "SELECT 3")
+    assert "broke off. The result is incomplete." in str(done.exception)
