@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pyiceberg.table import Table
 
@@ -20,8 +20,6 @@ FILES_A_QUERY = 500
 Group = tuple[str, str]
 # (exchange, symbol) -> rows, checksum modulo 2^64
 Checksums = dict[Group, tuple[int, int]]
-# Text of a hot SELECT -> names and types of its columns
-KnownTypes = dict[str, list[tuple[str, str]]]
 
 
 def checksums_of(
@@ -58,34 +56,26 @@ def add_checksums(into: Checksums, more: Checksums) -> None:
         into[group] = known[0] + rows, (known[1] + checksum) % MODULUS
 
 
-def cold_sources(
-    hot: HotStore, table: Table, paths: Sequence[str], select: str, span: Parameters, known: KnownTypes | None = None
-) -> list[str]:
+def cold_sources(hot: HotStore, table: Table, paths: Sequence[str], select: str, span: Parameters) -> list[str]:
     """SQL that reads files of `table` with the types of the hot `select`; one query for each `FILES_A_QUERY` files.
-
-    `known`: keeps the types between calls, for a caller that reads many slices of a table.
 
     Raises:
         WarehouseError: ClickHouse cannot read this kind of warehouse.
     """
     if not paths:
         return []
-    structure = known.get(select) if known is not None else None
-    if structure is None:
-        rows = hot.rows(render("describe.sql", select=select), span)
-        structure = [(row["name"], row["type"]) for row in rows]
-        if known is not None:
-            known[select] = structure
-    names = [name for name, _ in structure]
-    types = ", ".join(f"{quote_name(name)} {kind}" for name, kind in structure)
+    column_types = hot.column_types(select, span)
+    types = ", ".join(f"{quote_name(name)} {kind}" for name, kind in column_types.items())
     function = file_function(table)
     return [
-        render("cold_files.sql", function=function, arguments=arguments, earlier_values=earlier_values(table, names))
+        render(
+            "cold_files.sql", function=function, arguments=arguments, earlier_values=earlier_values(table, column_types)
+        )
         for arguments in file_arguments(table, paths, types)
     ]
 
 
-def earlier_values(table: Table, names: Sequence[str]) -> dict[str, str]:
+def earlier_values(table: Table, names: Iterable[str]) -> dict[str, str]:
     """The value (SQL) in files without the column, for those of `names` where it is not the type's default."""
     later = BY_NAME[table.name()[-1]].later
     return {name: repr(later[name]) for name in names if later.get(name)}

@@ -20,6 +20,7 @@ from urllib3.exceptions import HTTPError
 from config.clickhouse_arrow import insert_arrow
 from config.connections import clickhouse_http
 from config.settings import Settings
+from offload.clickhouse.templates import render
 from offload.errors import HotStoreError
 
 CHUNK_BYTES = 1 << 20
@@ -53,6 +54,13 @@ class HotStore(Protocol):
 
     def rows(self, sql: str, parameters: Parameters) -> list[dict[str, Any]]:
         """The result of a statement, one mapping for each row. Raises HotStoreError."""
+        ...
+
+    def column_types(self, select: str, parameters: Parameters) -> Mapping[str, str]:
+        """The types of the columns of `select` by name, in their order. Raises HotStoreError.
+
+        A text is described once: migrations do not change a column's type under a running command.
+        """
         ...
 
     def command(self, sql: str, parameters: Parameters) -> None:
@@ -91,6 +99,7 @@ class ClickHouseHttp:
                 "MEDALLION_CLICKHOUSE_HOST, MEDALLION_CLICKHOUSE_HTTP_PORT and MEDALLION_CLICKHOUSE_PASSWORD."
             )
             raise HotStoreError(message) from error
+        self._column_types: dict[str, Mapping[str, str]] = {}
 
     def rows(self, sql: str, parameters: Parameters) -> list[dict[str, Any]]:
         try:
@@ -98,6 +107,12 @@ class ClickHouseHttp:
         except ClickHouseError as error:
             raise HotStoreError(_explain(error, sql)) from error
         return list(result.named_results())
+
+    def column_types(self, select: str, parameters: Parameters) -> Mapping[str, str]:
+        if select not in self._column_types:
+            described = self.rows(render("describe.sql", select=select), parameters)
+            self._column_types[select] = {row["name"]: row["type"] for row in described}
+        return self._column_types[select]
 
     def command(self, sql: str, parameters: Parameters) -> None:
         try:

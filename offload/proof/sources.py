@@ -10,7 +10,7 @@ from typing import Any
 from pyiceberg.table import Table
 
 from config.valid_times import EARLIEST_US, END_US
-from offload.clickhouse.checksums import KnownTypes, cold_sources
+from offload.clickhouse.checksums import cold_sources
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.server import arrival_hours
 from offload.clickhouse.templates import render
@@ -43,7 +43,6 @@ class ProofSources:
 
     hot: HotStore
     tables: Mapping[str, Table] = field(default_factory=dict)
-    _known: KnownTypes = field(default_factory=dict, init=False)
 
     def hours(self, from_us: int, to_us: int) -> dict[int, int]:
         """Messages of Raw by hour of arrival (start, µs) in [from_us, to_us), in the tier that has more of them."""
@@ -94,7 +93,7 @@ class ProofSources:
         paths = file_paths(table, span.between(column))
         select = select_of(cold, partition=False)
         times = {"from_us": span.from_us, "to_us": span.to_us}
-        return cold_sources(self.hot, table, paths, select, times, self._known)
+        return cold_sources(self.hot, table, paths, select, times)
 
     def _cold_hours(self, cold: ColdTable) -> dict[int, int]:
         """Rows of each hour of arrival in Iceberg."""

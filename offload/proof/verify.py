@@ -8,14 +8,14 @@ one.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, computed_field
 from pyiceberg.table import Table
 
 from config.valid_times import END_US
-from offload.clickhouse.checksums import MODULUS, Checksums, KnownTypes, checksums_of, cold_sources, merge_key
+from offload.clickhouse.checksums import MODULUS, Checksums, checksums_of, cold_sources, merge_key
 from offload.clickhouse.client import HotStore, Parameters
 from offload.clickhouse.server import arrival_hours
 from offload.clickhouse.templates import render
@@ -136,7 +136,6 @@ class _Verifier:
     cold: ColdTable
     left: frozenset[str]
     on_slice: Callable[[str], None]
-    known: KnownTypes = field(default_factory=dict)
 
     def verify(
         self, from_us: int, to_us: int, hot_hours: Mapping[int, int], *, include_open: bool
@@ -212,7 +211,7 @@ class _Verifier:
     def _cold_source(self, part: Slice, select: str, span: Parameters) -> str:
         """SQL that reads the slice's live files; "" if there are none."""
         paths = file_paths(self.table, part.predicate(self.cold))
-        source = "\nUNION ALL\n".join(cold_sources(self.hot, self.table, paths, select, span, self.known))
+        source = "\nUNION ALL\n".join(cold_sources(self.hot, self.table, paths, select, span))
         # A merged file also has rows of other hours.
         return (
             render("cold_hour.sql", source=source, arrival=self.cold.arrival)

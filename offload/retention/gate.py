@@ -19,7 +19,7 @@ from pyiceberg.exceptions import CommitFailedException
 from config.process.retry import retry_on_conflict
 from config.valid_times import EARLIEST_US, END_US
 from ddl.layers import Retention, load_layers
-from offload.clickhouse.checksums import Checksums, KnownTypes, add_checksums, checksums_of, cold_sources, merge_key
+from offload.clickhouse.checksums import Checksums, add_checksums, checksums_of, cold_sources, merge_key
 from offload.clickhouse.server import partition_rows
 from offload.clickhouse.templates import render
 from offload.clickhouse.tiers import Tiers
@@ -79,7 +79,6 @@ class _Gate:
         self._tables = tiers.cold.load_all()
         self._now = now
         self._drop = drop
-        self._known: KnownTypes = {}
         # Partitions that a gate which died has moved.
         targets = {leaving(entry.table) for entry in load_layers().all_retention}
         self._moved = partition_rows(self._hot, targets) if drop else {}
@@ -193,7 +192,7 @@ class _Gate:
             add_checksums(hot_sums, checksums_of(self._hot, cold, select, span, key))
             iceberg_table = self._tables[cold.name]
             paths = file_paths(iceberg_table, part.between(cold.hot_event))
-            sources = cold_sources(self._hot, iceberg_table, paths, select, span, self._known)
+            sources = cold_sources(self._hot, iceberg_table, paths, select, span)
             # Rows that merge must be in one query. Checksums of other rows add up.
             pieces = ["\nUNION ALL\n".join(sources)] if key and sources else sources
             for piece in pieces:

@@ -42,6 +42,11 @@ def warehouse(engine: Engine) -> Iterator[Settings]:
     _waiting.append(settings)
 
 
+def hand_on(settings: Settings) -> None:
+    """Let the next module have this database, which has every migration and no row."""
+    _waiting.append(settings)
+
+
 def make_warehouse(engine: Engine, **changes: object) -> Settings:
     """A new database with every migration applied."""
     settings = Settings(clickhouse_database=f"warehouse_{next(_numbers)}", **changes)  # type: ignore[arg-type]

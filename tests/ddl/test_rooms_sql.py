@@ -24,15 +24,13 @@ def test_a_name_is_one_file(package: str) -> None:
 @pytest.mark.parametrize("package", ["offload", "serving", "cli"])
 def test_a_file_is_in_the_room_that_uses_it(package: str) -> None:
     """Where several rooms use a file, it may be in a room before them."""
+    texts = {
+        user: user.read_text(encoding="utf-8") for kind in ("py", "sql") for user in (ROOT / package).rglob(f"*.{kind}")
+    }
     misplaced = []
     for path in (ROOT / package).glob("**/sql/*.sql"):
         named = re.compile(rf"""["']{re.escape(path.stem)}(?:\.sql)?["']""")
-        users = [
-            user
-            for kind in ("py", "sql")
-            for user in (ROOT / package).rglob(f"*.{kind}")
-            if named.search(user.read_text(encoding="utf-8"))
-        ]
+        users = [user for user, text in texts.items() if named.search(text)]
         room = path.parents[1]
         rooms = {user.parent if user.suffix == ".py" else user.parents[1] for user in users}
         if room not in rooms and len(rooms) < 2:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -19,11 +19,12 @@ from ddl.quoting import quote_string
 from ddl.render import render, render_journal
 from ddl.runner import Applied, ObjectStatus, apply, status
 from ddl.statements import MigrationStatement, ObjectKind, split
-from tests.ddl.conftest import core
+from tests.ddl.conftest import core, hand_on
 from tests.ddl.engine import Engine, EngineError
 from tests.ddl.feed import envelope, publish
 
 _numbers = count(1)
+_waiting: list[Settings] = []
 
 
 def fresh(**changes: object) -> Settings:
@@ -39,6 +40,16 @@ def made(engine: Engine, **changes: object) -> Settings:
     settings = fresh(**changes)
     apply(engine, settings, core(settings))
     return settings
+
+
+@pytest.fixture
+def kept(engine: Engine) -> Iterator[Settings]:
+    """A database with the core. The next test gets it, too, if this one has put back what it changed."""
+    settings = _waiting.pop() if _waiting else made(engine)
+    found = look(engine, settings).definitions
+    yield settings
+    if look(engine, settings).definitions == found:
+        _waiting.append(settings)
 
 
 def bring(engine: Engine, settings: Settings, extra: Sequence[MigrationStatement] = ()) -> list[Applied]:
@@ -71,6 +82,7 @@ def test_apply_makes_every_object_once_and_consumption_starts_last(engine: Engin
     engine.sent.clear()
     assert apply(engine, settings) == []
     assert not [sql for sql in engine.sent if not sql.lstrip().startswith("SELECT")]
+    hand_on(settings)
 
 
 def apply_in_pieces(engine: Engine, settings: Settings) -> int:
@@ -128,8 +140,8 @@ def test_an_interrupted_table_of_other_settings_is_refused(engine: Engine, wareh
     assert (found["trades_raw"].state, found["trades_raw"].action) == (State.PENDING, Action.CREATE)
 
 
-def test_a_new_exchange_and_limit_are_taken_over_in_place(engine: Engine) -> None:
-    settings = made(engine)
+def test_a_new_exchange_and_limit_are_taken_over_in_place(engine: Engine, kept: Settings) -> None:
+    settings = kept
     publish(engine, settings, [envelope(trade_id="before")])
     other = changed(settings, exchanges=("binance", "mexc"), max_message_bytes=2_000)
     applied = bring(engine, other)
@@ -142,6 +154,7 @@ def test_a_new_exchange_and_limit_are_taken_over_in_place(engine: Engine) -> Non
     ) == [["after", ""], ["before", ""], ["long", "message_too_large"]]
     assert bring(engine, other) == []
     assert set(states(engine, other).values()) == {State.APPLIED}
+    assert names(bring(engine, settings)) == names(applied)
 
 
 # Its siblings: test_an_interrupted_apply_is_completed goes from one shard to three, ddl/test_bronze_stream.py has what
@@ -189,8 +202,8 @@ def test_a_dropped_view_is_made_again_and_a_dropped_table_is_not(engine: Engine)
     assert states(engine, settings)["silver_trades"] is State.MISSING
 
 
-def test_alterations_on_the_server_are_seen(engine: Engine) -> None:
-    settings = made(engine)
+def test_alterations_on_the_server_are_seen(engine: Engine, kept: Settings) -> None:
+    settings = kept
     database = settings.clickhouse_database
     engine.execute(f"ALTER TABLE {database}.trades_raw ADD COLUMN mine String")
     engine.execute(f"ALTER TABLE {database}.gold_ohlcv_mv MODIFY QUERY SELECT 'x' AS exchange")
@@ -206,6 +219,7 @@ def test_alterations_on_the_server_are_seen(engine: Engine) -> None:
     engine.execute(f"ALTER TABLE {database}.trades_raw DROP COLUMN mine")
     assert names(bring(engine, settings))[0] == "gold_ohlcv_mv"
     assert {name for name, state in states(engine, settings).items() if state is not State.APPLIED} == {"mine"}
+    engine.execute(f"DROP TABLE {database}.mine SYNC")
 
 
 def test_a_stranger_in_the_way_is_not_taken_over(engine: Engine) -> None:
@@ -215,24 +229,6 @@ def test_a_stranger_in_the_way_is_not_taken_over(engine: Engine) -> None:
     with pytest.raises(DriftError, match="silver_trades exists but was not made by this runner"):
         bring(engine, settings)
     assert states(engine, settings)["silver_trades"] is State.UNEXPECTED
-
-
-def test_a_later_migration_alters_a_table(engine: Engine) -> None:
-    settings = made(engine)
-    database = settings.clickhouse_database
-    text = (
-        f"ALTER TABLE {database}.trades_raw ADD COLUMN IF NOT EXISTS note String DEFAULT 'a;b';\n"
-        f"INSERT INTO {database}.dlq_trades_log (reason) VALUES ('x;\\\\n');\n"
-    )
-    later = split("0099_note", text)
-    assert [statement.kind for statement in later] == [ObjectKind.ALTER, ObjectKind.DATA]
-    assert states(engine, settings, later)["trades_raw"] is State.PENDING
-    assert len(bring(engine, settings, later)) == 5
-    assert bring(engine, settings, later) == []
-    assert set(states(engine, settings, later).values()) == {State.APPLIED}
-    edited = split("0099_note", text.replace("'a;b'", "'c'"))
-    with pytest.raises(DriftError, match=r"statement 1 of 0099_note.sql changed after it ran"):
-        bring(engine, settings, edited)
 
 
 def test_render_for_a_cluster(engine: Engine) -> None:
@@ -294,9 +290,9 @@ def with_frame(code: str, seconds: int, of: int) -> Layers:
     return Layers.model_validate({**shipped.model_dump(), "candles": [kept.model_dump() for kept in candles]})
 
 
-def test_a_frame_is_added_in_place(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frame_is_added_in_place(engine: Engine, kept: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its entry in layers.yaml alone, and no table changes."""
-    settings = made(engine)
+    settings = kept
     monkeypatch.setattr("ddl.render.load_layers", lambda: with_frame("4h", 14_400, of=1))
     changes = names(bring(engine, settings))
     assert {"gold_ohlcv_mv", "gold_ohlcv_4h", "gold_ohlcv_4h_exact"} <= set(changes)
@@ -309,6 +305,8 @@ def test_a_frame_is_added_in_place(engine: Engine, monkeypatch: pytest.MonkeyPat
     )
     candles = engine.execute(f"SELECT trade_count FROM {database}.gold_ohlcv_4h ORDER BY window_start")
     assert [int(row[0]) for row in candles] == [4, 2]
+    monkeypatch.undo()
+    assert {"gold_ohlcv_4h", "gold_ohlcv_4h_exact"} <= set(names(bring(engine, settings)))
 
 
 @pytest.mark.parametrize(("code", "seconds", "of"), [("2h", 7_200, 0), ("30m", 1_800, 1), ("90m", 90 * 61, 1)])
@@ -316,3 +314,21 @@ def test_a_frame_that_its_table_could_not_keep_is_refused(code: str, seconds: in
     """In another class than its length says its partition would leave too early or too late."""
     with pytest.raises(ValidationError):
         with_frame(code, seconds, of).timeframes  # noqa: B018
+
+
+def test_a_later_migration_alters_a_table(engine: Engine, kept: Settings) -> None:
+    settings = kept
+    database = settings.clickhouse_database
+    text = (
+        f"ALTER TABLE {database}.trades_raw ADD COLUMN IF NOT EXISTS note String DEFAULT 'a;b';\n"
+        f"INSERT INTO {database}.dlq_trades_log (reason) VALUES ('x;\\\\n');\n"
+    )
+    later = split("0099_note", text)
+    assert [statement.kind for statement in later] == [ObjectKind.ALTER, ObjectKind.DATA]
+    assert states(engine, settings, later)["trades_raw"] is State.PENDING
+    assert len(bring(engine, settings, later)) == 5
+    assert bring(engine, settings, later) == []
+    assert set(states(engine, settings, later).values()) == {State.APPLIED}
+    edited = split("0099_note", text.replace("'a;b'", "'c'"))
+    with pytest.raises(DriftError, match=r"statement 1 of 0099_note.sql changed after it ran"):
+        bring(engine, settings, edited)

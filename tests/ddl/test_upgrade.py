@@ -214,6 +214,10 @@ def counted(engine: Engine, settings: Settings) -> list[int]:
     return [int(engine.execute("SELECT " + name.format(settings.clickhouse_database))[0][0]) for name in names]
 
 
+# Its siblings: test_an_earlier_database_is_brought_up_to_date makes the same move,
+# test_an_upgraded_database_counts_as_a_new_one_does completes an insert that was half done, and
+# test_runner.py::test_an_interrupted_apply_is_completed cuts the runner off.
+@pytest.mark.nightly
 def test_gold_moves_into_one_table_and_no_insert_is_lost_or_counted_twice(engine: Engine) -> None:
     """Killed after the copy, after the new view and after a drop: until the end Silver takes nothing."""
     settings = Settings(clickhouse_database="gold_moves")

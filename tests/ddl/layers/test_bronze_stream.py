@@ -11,8 +11,9 @@ import pytest
 
 from config.settings import Settings
 from ddl.render import render
+from ddl.runner import apply
 from schemas.records import BRONZE, DUPLICATE, SILVER, DeadLetter
-from tests.ddl.conftest import make_warehouse
+from tests.ddl.conftest import core
 from tests.ddl.engine import Engine
 from tests.ddl.feed import envelope, publish
 
@@ -51,7 +52,8 @@ def test_every_message_goes_out_even_if_bronze_merges_it(engine: Engine, warehou
 
 @pytest.mark.parametrize("shards", [pytest.param(2, marks=pytest.mark.nightly), 7])
 def test_a_market_has_one_shard_and_no_row_is_lost(engine: Engine, shards: int) -> None:
-    settings = make_warehouse(engine, bronze_shards=shards)
+    settings = Settings(clickhouse_database=f"shards_{shards}", bronze_shards=shards)
+    apply(engine, settings, core(settings))
     messages = [
         envelope(exchange=exchange, symbol=f"S{number % 40}", trade_id=str(number))
         for number in range(400)

@@ -155,12 +155,9 @@ def test_every_column_has_a_plain_type_and_a_comment(engine: Engine, warehouse: 
     assert all("toFloat64(toString(" in comment for _, comment in amounts)
 
 
-# Both views of a frame have the same conditions.
-@pytest.mark.parametrize(
-    "view", ["gold_ohlcv_1m", pytest.param("gold_ohlcv_1m_exact", marks=pytest.mark.nightly), "trades"]
-)
-def test_a_look_at_one_market_reads_one_market(engine: Engine, warehouse: Settings, view: str) -> None:
-    """The conditions reach the primary key and the partitions, for all columns and for a few."""
+@pytest.fixture(scope="module")
+def twenty_markets(engine: Engine, warehouse: Settings) -> str:
+    """An exchange of twenty markets with a trade a minute for two days; Silver and Gold are merged."""
     database, exchange = warehouse.clickhouse_database, next(_exchanges)
     engine.execute(
         f"INSERT INTO {database}.silver_trades"
@@ -169,8 +166,21 @@ def test_a_look_at_one_market_reads_one_market(engine: Engine, warehouse: Settin
         " toDateTime64(1760054400 + intDiv(number, 20) * 60, 6, 'UTC'), 'BUY' FROM numbers(28800 * 2)"
         " SETTINGS max_partitions_per_insert_block = 0"
     )
+    for table in ("silver_trades", "gold_ohlcv_state"):
+        engine.execute(f"OPTIMIZE TABLE {database}.{table} FINAL")
+    return exchange
+
+
+# Both views of a frame have the same conditions.
+@pytest.mark.parametrize(
+    "view", ["gold_ohlcv_1m", pytest.param("gold_ohlcv_1m_exact", marks=pytest.mark.nightly), "trades"]
+)
+def test_a_look_at_one_market_reads_one_market(
+    engine: Engine, warehouse: Settings, twenty_markets: str, view: str
+) -> None:
+    """The conditions reach the primary key and the partitions, for all columns and for a few."""
+    database, exchange = warehouse.clickhouse_database, twenty_markets
     table, time = ("silver_trades", "timestamp") if view == "trades" else ("gold_ohlcv_state", "window_start")
-    engine.execute(f"OPTIMIZE TABLE {database}.{table} FINAL")
     for columns in ("*", "exchange"):
         explained = engine.execute(
             f"EXPLAIN indexes = 1 SELECT {columns} FROM {database}.{view} WHERE exchange = '{exchange}'"

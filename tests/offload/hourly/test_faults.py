@@ -30,11 +30,12 @@ from tests.offload.hot_tables import ARRIVAL, HotTables, of_one_hour, read_tape,
 
 ROOT = Path(__file__).resolve().parents[3]
 POINTS = (
-    "before-catalog:silver_trades",
     "after-catalog:silver_trades",
     *(
         pytest.param(point, marks=pytest.mark.nightly)
         for point in (
+            # test_series.py::test_a_run_that_dies_at_its_commit_is_completed_by_the_next dies before the commit.
+            "before-catalog:silver_trades",
             # What it leaves is a file that no commit names, as before the catalog's commit.
             "streaming:silver_trades",
             # Gold is committed as Silver is.

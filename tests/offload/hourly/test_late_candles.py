@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -11,6 +12,7 @@ from polars.testing import assert_frame_equal
 
 from config.settings import Settings
 from ddl.layers import STATE_TABLE, load_layers
+from offload.clickhouse.client import ClickHouseHttp, Parameters
 from offload.clickhouse.tiers import Tiers
 from offload.proof.verify import verify
 from offload.report import OffloadReport
@@ -56,6 +58,19 @@ def assert_all_may_go(settings: Settings) -> None:
     assert {verdict.state for verdict in report.verdicts} == {"confirmed"}
 
 
+class Noting(ClickHouseHttp):
+    """Notes what ClickHouse is asked to describe."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.described: list[str] = []
+
+    def rows(self, sql: str, parameters: Parameters) -> list[dict[str, Any]]:
+        if "\nDESCRIBE" in sql:
+            self.described.append(sql)
+        return super().rows(sql, parameters)
+
+
 def outcomes(report: OffloadReport) -> set[str]:
     return {part.outcome for part in report.slices if part.table.startswith("gold")}
 
@@ -79,7 +94,9 @@ def test_late_trades_are_added_to_the_candles_that_left(
     assert "rebuilt" in outcomes(run(Tiers.open(settings), layers=LAYERS))
     assert_candles_are(settings, pl.concat([on_time, some]))
     hot.load(more)
-    run(Tiers.open(settings), layers=LAYERS)
+    store = Noting(settings)
+    run(Tiers.open(settings, store), layers=LAYERS)
+    assert len(store.described) == len(set(store.described)) > 0, "types of columns are asked for once"
     assert_candles_are(settings, pl.concat([on_time, some, more]))
     # The gate knows the late candles, too, and the proof is not disturbed by them.
     assert verify(Tiers.open(settings), layers=LAYERS).ok

@@ -127,7 +127,7 @@ def place(trade: pl.DataFrame) -> DeadLetterFilter:
 
 
 def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot: HotTables) -> None:
-    """Neither version is in Iceberg yet; a third version on another day, going back, and a loss of the notes follow."""
+    """Neither version is in Iceberg yet; a third version on another day and a loss of the notes follow."""
     first = tape(7)
     wrong = first.gather_every(4)
     hot.load(first)
@@ -166,15 +166,30 @@ def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot:
         time = "timestamp" if "silver" in view else "window_start"
         assert hot.count(f"(SELECT 1 FROM {view} WHERE toDate({time}) = '2024-08-09')") == 1, view
 
-    # And back to the very first: it is named by its message.
-    accept(Tiers.open(posted), plan_accept(Tiers.open(posted), place(wrong.head(1))))
-    now = together(now, wrong.head(1))
-    assert_proved(posted, first.height, 1, wrong.height + 1)
+    # The way back to the very first version, which is named by its message: the older one is the new one.
+    back = plan_accept(Tiers.open(posted), place(wrong.head(1)))
+    assert [(one.trade_id, one.field, one.new.price) for one in back.corrections()] == [
+        (wrong["trade_id"][0], "price_text, timestamp, side", wrong["price"][0])
+    ]
 
     # A disaster takes the notes: what Silver has stays.
     hot.client.command("TRUNCATE TABLE corrections")
     assert {(day.added, day.removed, day.altered) for day in rederive(Tiers.open(posted), FIRST, LAST)} == {(0, 0, 0)}
     assert_is(hot, posted, now)
+
+
+# Its sibling above plans the way back. To go it is to accept once more.
+@pytest.mark.nightly
+def test_the_first_version_comes_back_from_another_day(posted: Settings, hot: HotTables) -> None:
+    first = tape(7)
+    trade = first.head(1)
+    hot.load(first)
+    moved = later(turned(trade).with_columns(pl.col("time") + pl.duration(days=1)))
+    come(hot, moved, "price_text, timestamp, side")
+    accept(Tiers.open(posted), plan_accept(Tiers.open(posted), ALL))
+    accept(Tiers.open(posted), plan_accept(Tiers.open(posted), place(trade)))
+    assert_proved(posted, first.height, 0, 1)
+    assert_is(hot, posted, first)
 
 
 def test_a_match_is_not_accepted_in_place_of_a_sum_nor_a_sum_in_place_of_a_match(
