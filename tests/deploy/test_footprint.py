@@ -28,9 +28,9 @@ MIB = 1024**2
         ("producer-binance", ["cli.main", "cli.messages.feed"], 64 * MIB),
         ("silver-processor", ["silver_processor.__main__"], 200 * MIB),
         ("offload", ["cli.main", "cli.cold.offload"], 100 * MIB),
-        # A day of bars, and the trades of the windows that differ.
-        ("schedules", ["cli.main", "cli.messages.schedule"], 150 * MIB),
-        ("lakehouse-init", ["deploy.compose.lakehouse"], 50 * MIB),
+        # A day of bars, and the trades of the windows that differ. Those above have the shared imports, too.
+        pytest.param("schedules", ["cli.main", "cli.messages.schedule"], 150 * MIB, marks=pytest.mark.nightly),
+        pytest.param("lakehouse-init", ["deploy.compose.lakehouse"], 50 * MIB, marks=pytest.mark.nightly),
     ],
 )
 def test_programs_fit_their_limit(services: dict[str, Any], service: str, modules: list[str], grows: int) -> None:

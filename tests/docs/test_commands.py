@@ -33,7 +33,7 @@ WITH_VALUE = {"--scale", "--tail", "--entrypoint", "-f", "--profile"}
 LINK = re.compile(r"\]\((?!https?:)(?P<file>[^)#]*)(?:#(?P<anchor>[^)]+))?\)")
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """Compose's own tags mean nothing here."""
 
 

@@ -16,6 +16,8 @@ from deploy.embedded.clickhouse.errors import EngineError
 from tests.kafka_engine.kafka import commit, committed, publish, read
 from tests.kafka_engine.node import Node, wait_until
 
+LARGEST = 50_000  # bytes of a message of a sink, on the shared node
+
 
 class Chain:
     """Raw topic → m.q → m.t → m.s → out topic, under names of its own."""
@@ -67,7 +69,7 @@ class Chain:
 
 @pytest.fixture(scope="module")
 def started(brokers: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    with Node(tmp_path_factory.mktemp("shared"), brokers=brokers) as node:
+    with Node(tmp_path_factory.mktemp("shared"), brokers=brokers, max_message_bytes=LARGEST) as node:
         yield node
 
 
@@ -83,40 +85,35 @@ def shared(started: Node) -> Iterator[Node]:
     assert started.status() == {}
 
 
-def test_every_message_arrives_once_and_offsets_follow(brokers: str, tmp_path: Path) -> None:
+def test_every_message_arrives_once_and_offsets_follow(brokers: str, shared: Node) -> None:
     chain = Chain()
-    with Node(tmp_path, brokers=brokers) as node:
-        chain.create(node)
-        chain.publish(brokers, 0, 1000)
-        assert chain.delivered(brokers, 1000) == Counter(str(n) for n in range(1000))
-        # A block of 150 partitions went in: max_partitions_per_insert_block is lifted.
-        assert node.rows("SELECT uniqExact(day) FROM m.t") == [[150]]
-        wait_until(lambda: committed(brokers, chain.group, chain.raw) == {0: 1000})
-        status = node.status()
-        assert status["m.q"]["partitions"][f"{chain.raw}/0"]["position"] == 1000
-        assert (status["m.q"]["rows"], status["m.s"]["rows"], status["m.q"]["last_error"]) == (1000, 1000, "")
-    # Stopped in order, another node goes on where this one committed.
-    with Node(tmp_path, brokers=brokers):
-        chain.publish(brokers, 1000, 1100)
-        assert chain.delivered(brokers, 1100) == Counter(str(n) for n in range(1100))
+    chain.create(shared)
+    chain.publish(brokers, 0, 1000)
+    assert chain.delivered(brokers, 1000) == Counter(str(n) for n in range(1000))
+    # A block of 150 partitions went in: max_partitions_per_insert_block is lifted.
+    assert shared.rows("SELECT uniqExact(day) FROM m.t") == [[150]]
+    wait_until(lambda: committed(brokers, chain.group, chain.raw) == {0: 1000})
+    status = shared.status()
+    assert status["m.q"]["partitions"][f"{chain.raw}/0"]["position"] == 1000
+    assert (status["m.q"]["rows"], status["m.s"]["rows"], status["m.q"]["last_error"]) == (1000, 1000, "")
 
 
 def test_nothing_is_lost_when_the_node_is_killed_while_rows_flow(brokers: str, tmp_path: Path) -> None:
     chain = Chain()
     node = Node(tmp_path, brokers=brokers)
     chain.create(node)
-    sent = 0
-    for _ in range(2):
-        chain.publish(brokers, sent, sent + 2000)
-        sent += 2000
-        node.wait_for("SELECT count() > 0 FROM m.t", [[1]])
-        node.kill()
-        node = Node(tmp_path, brokers=brokers)
-    with node:
-        rows = chain.delivered(brokers, sent)
-        assert set(rows) == {str(n) for n in range(sent)}
-        wait_until(lambda: committed(brokers, chain.group, chain.raw) == {0: sent})
-        assert node.rows("SELECT count(), uniqExact(p, o) FROM m.t") == [[sent, sent]]
+    chain.publish(brokers, 0, 2000)
+    node.wait_for("SELECT count() > 0 FROM m.t", [[1]])
+    node.kill()
+    with Node(tmp_path, brokers=brokers) as node:
+        rows = chain.delivered(brokers, 2000)
+        assert set(rows) == {str(n) for n in range(2000)}
+        wait_until(lambda: committed(brokers, chain.group, chain.raw) == {0: 2000})
+        assert node.rows("SELECT count(), uniqExact(p, o) FROM m.t") == [[2000, 2000]]
+    # Stopped in order, another node goes on where this one committed.
+    with Node(tmp_path, brokers=brokers):
+        chain.publish(brokers, 2000, 2100)
+        assert chain.delivered(brokers, 2100) == rows + Counter(str(n) for n in range(2000, 2100))
 
 
 def test_offsets_are_not_committed_before_the_sink_is_delivered(brokers: str, tmp_path: Path) -> None:
@@ -269,16 +266,15 @@ def test_rows_of_an_earlier_outbox_are_published_and_the_table_goes(brokers: str
         )
 
 
-def test_large_sink_messages_are_split(brokers: str, tmp_path: Path) -> None:
+def test_large_sink_messages_are_split(brokers: str, shared: Node) -> None:
     chain = Chain()
-    with Node(tmp_path, brokers=brokers, max_message_bytes=50_000) as node:
-        chain.create(node)
-        node.query("INSERT INTO m.s SELECT concat(toString(number), randomPrintableASCII(2000)), 'k' FROM numbers(100)")
-        rows = chain.delivered(brokers, 100)
-        assert len(rows) == rows.total() == 100
-        sizes = [len(message.value()) for message in read(brokers, chain.out, 4)]
-        assert len(sizes) >= 4
-        assert max(sizes) <= 50_000
+    chain.create(shared)
+    shared.query("INSERT INTO m.s SELECT concat(toString(number), randomPrintableASCII(2000)), 'k' FROM numbers(100)")
+    rows = chain.delivered(brokers, 100)
+    assert len(rows) == rows.total() == 100
+    sizes = [len(message.value()) for message in read(brokers, chain.out, 4)]
+    assert len(sizes) >= 4
+    assert max(sizes) <= LARGEST
 
 
 def test_renamed_dropped_and_refused_tables(brokers: str, shared: Node) -> None:

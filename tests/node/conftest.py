@@ -26,6 +26,8 @@ ANALYST_TABLES = ("candles", "candles_other")
 PASSWORDS = {"NODE_PASSWORD": PASSWORD, "NODE_ANALYST_PASSWORD": ANALYST_PASSWORD}
 _START_S = 60
 _STOP_S = 20
+# Where nodes of the fixtures have their data: whatever is tested, it is tested of a path with blanks.
+FOLDER = "a folder & more"
 
 
 def free_port() -> int:
@@ -107,7 +109,7 @@ def _answers(*ports: int) -> bool:
 @pytest.fixture(scope="session")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
     """One node for all tests that leave it as it was."""
-    running = start(tmp_path_factory.mktemp("node"))
+    running = start(tmp_path_factory.mktemp("node") / FOLDER)
     yield running
     assert running.stop() == 0
 
@@ -115,7 +117,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
 @pytest.fixture
 def own_node(tmp_path: Path) -> Iterator[NodeProcess]:
     """A node to be maltreated."""
-    running = start(tmp_path)
+    running = start(tmp_path / FOLDER)
     yield running
     if running.process.poll() is None:
         running.stop(signal.SIGKILL)

@@ -319,10 +319,3 @@ def test_a_store_with_a_table_that_cannot_run_opens_again(tmp_path: Path) -> Non
     assert not broken.exists()
     (moved,) = (tmp_path / "engine" / "quarantine").iterdir()
     assert "Kafka" in moved.read_text()
-
-
-def test_a_path_with_blanks_has_the_same_walls(tmp_path: Path) -> None:
-    node = start(tmp_path / "a folder & more")
-    with pytest.raises(ServerException):
-        node.native().execute("SELECT * FROM url('http://127.0.0.1:1/', 'CSV', 'a String')")
-    assert node.stop() == 0

@@ -12,7 +12,7 @@ from clickhouse_driver.errors import ServerException
 from deploy.embedded.clickhouse.errors import EngineError
 from deploy.embedded.clickhouse.sql.outside import ENGINES, INSIDE, OUTSIDE
 from deploy.embedded.clickhouse.sql.policy import Policy, Role
-from tests.node.conftest import ANALYST_DATABASE, ANALYST_PASSWORD, NodeProcess, start
+from tests.node.conftest import ANALYST_DATABASE, ANALYST_PASSWORD, FOLDER, NodeProcess, start
 
 SECRET = "a line that no client may read"
 
@@ -34,7 +34,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def guarded(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
     """A node that may read `open`, with a table, a view of it for the analyst, and one that is not."""
-    node = start(tmp_path_factory.mktemp("guarded"), "--readable", str(place / "open"))
+    node = start(tmp_path_factory.mktemp("guarded") / FOLDER, "--readable", str(place / "open"))
     client = node.native()
     client.execute(f"CREATE DATABASE {ANALYST_DATABASE}")
     client.execute(f"CREATE TABLE {ANALYST_DATABASE}.rows (a UInt8, s String) ENGINE = MergeTree ORDER BY a")

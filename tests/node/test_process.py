@@ -107,15 +107,6 @@ def test_an_unusable_folder_is_a_clear_error(tmp_path: Path) -> None:
     assert "Name one you may write" in refused.stderr
 
 
-def test_a_path_with_blanks_works(tmp_path: Path) -> None:
-    node = start(tmp_path / "a folder & more")
-    node.native().execute("CREATE DATABASE kept")
-    assert node.stop() == 0
-    again = start(tmp_path / "a folder & more")
-    assert again.native().execute("SELECT count() FROM system.databases WHERE name = 'kept'") == [(1,)]
-    assert again.stop() == 0
-
-
 def test_results_and_inserts_of_any_length_take_the_same_memory(own_node: NodeProcess) -> None:
     process = psutil.Process(own_node.process.pid)
     client = own_node.native()

@@ -53,6 +53,9 @@ DOCUMENT: dict[str, Any] = {
         "okx": {"BTC-USD-SWAP": {"canonical": "BTCUSD-SWAP", "base": "BTC", "quote": "USD"}},
     },
 }
+# Kraken's BTC/USD under many names.
+NAMES = ("BTC/USD", "XBT/USD", *(f"XBT{number}/USD" for number in range(6)))
+MARKET: dict[str, Any] = {"canonical": "BTCUSD", "base": "BTC", "quote": "USD", "aliases": list(NAMES[1:])}
 REGISTRY = SymbolRegistry.of(DOCUMENT)
 RULES = Rules.of(REGISTRY)
 

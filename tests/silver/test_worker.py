@@ -12,13 +12,16 @@ from typing import Any
 
 import fastavro
 import pytest
+import yaml
 
+from config.settings import Settings
 from producers.exchanges import REGISTRY as EXCHANGES
 from producers.kafka.envelope import encode, envelopes
 from schemas.records import BronzeTrade
 from schemas.wire import avro_schema
 from silver_processor.core.latency import STAGES
-from tests.silver.bronze import TRADE
+from silver_processor.group.shards import partition_of
+from tests.silver.bronze import MARKET, NAMES, TRADE
 from tests.silver.journey import CASES
 from tests.silver.stack import Stack, Worker, wait_until
 
@@ -27,12 +30,22 @@ BRONZE_TOPIC = "market.crypto.trades.bronze"
 NUMBERS = itertools.count(1)
 # A round costs a session time-out and two rebalances.
 ROUNDS = 1
+SHARDS, PARTITIONS = 4, 4
+TRADES = 60
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, applied: Path) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("silver"), applied) as started:
-        yield started
+    """With the shipped symbols, of which Kraken's BTC/USD has more names, and shards for several workers."""
+    folder = tmp_path_factory.mktemp("silver")
+    symbols = folder / "symbols.yaml"
+    document = yaml.load(Settings().symbols_file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    document["exchanges"]["kraken"]["BTC/USD"] = MARKET
+    symbols.write_text(yaml.safe_dump(document), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("MEDALLION_SYMBOLS_FILE", str(symbols))
+        with Stack(folder, applied, shards=SHARDS, partitions=PARTITIONS) as started:
+            yield started
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +182,54 @@ def test_a_raw_message_comes_out_of_the_dead_letter_queue_byte_for_byte(stack: S
     wait_until(lambda: stack.select(f"SELECT count() FROM medallion.dlq_trades {where}") == [(1,)])
     ((payload,),) = stack.select(f"SELECT payload FROM medallion.dlq_trades {where}")
     assert payload.encode() == raw
+
+
+def raw(name: str, trade_id: int) -> bytes:
+    """A raw envelope of a trade under one of the market's names."""
+    return json.dumps(
+        {
+            "exchange": "kraken",
+            "symbol": name,
+            "trade_id": str(trade_id),
+            "price": "61837.63",
+            "quantity": "0.5",
+            "timestamp": "1723161255342",
+            "side": "BUY",
+            "sequence": "",
+            "received_at": 1_723_161_255_342_000,
+            "payload": "{}",
+        }
+    ).encode()
+
+
+def test_each_trade_counts_once_whatever_name_it_came_by(stack: Stack, worker: Worker) -> None:
+    """Invariants 1 and 2, the whole way from the raw topic over two workers and a partition for each."""
+    hashes = ", ".join(f"cityHash64('kraken', '{name}') % {SHARDS}" for name in NAMES)
+    ((shards,),) = stack.select(f"SELECT [{hashes}]")
+    assert len({partition_of(int(shard), PARTITIONS) for shard in shards}) > 1, "or the names reach one worker anyway"
+    other = stack.start_worker()
+    other.wait_ready()
+    workers = [worker, other]
+    for trade_id in range(TRADES):
+        for name in NAMES:
+            stack.producer.produce("market.crypto.trades.kraken.raw", value=raw(name, trade_id))
+    assert stack.producer.flush(30) == 0
+    kraken = "WHERE exchange = 'kraken'"
+    ends = (
+        f"SELECT (SELECT count() FROM medallion.silver_trades {kraken})"
+        f" + (SELECT count() FROM medallion.duplicate_trades FINAL {kraken})"
+    )
+    wait_until(lambda: stack.select(ends) == [(TRADES * len(NAMES),)])
+    cells = "count(), uniqExact(trade_id), uniqExact(bronze_partition)"
+    assert stack.select(f"SELECT {cells} FROM medallion.silver_trades {kraken}") == [(TRADES, TRADES, 1)]
+    assert stack.select(f"SELECT sum(trade_count) FROM medallion.gold_ohlcv_1m {kraken}") == [(TRADES,)]
+    assert stack.select(f"SELECT count() FROM medallion.dlq_trades {kraken}") == [(0,)]
+    metrics = [worker.metrics() for worker in workers]
+    routed = sum(values["medallion_silver_alias_routed_total"] for values in metrics)
+    assert routed > 0
+    # The metric's old name stays for a release.
+    assert sum(values["medallion_silver_sent_home_total"] for values in metrics) == routed
+    assert other.stop() == 0
 
 
 def test_clickhouse_away_is_waited_for(stack: Stack, worker: Worker) -> None:

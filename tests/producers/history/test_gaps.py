@@ -298,8 +298,8 @@ def test_all_faults_together_lose_no_trade_of_any_exchange(
     code: str, tmp_path: Path, settings: Settings, consume: Callable[[str], list[Message]]
 ) -> None:
     path = tmp_path / "a.jsonl"
-    count = synthetic.write(path, code, SYMBOLS[code], seconds=400, rate=10, seed=3, start_us=START_US)
-    plan = FaultPlan(11, every=300, retry_after_s=0)
+    count = synthetic.write(path, code, SYMBOLS[code], seconds=200, rate=10, seed=3, start_us=START_US)
+    plan = FaultPlan(11, every=150, retry_after_s=0)
     counters, status, owned = produce(code, path, count, settings, plan)
     assert sum(status["exchanges"][code]["faults"].values()) >= 5  # type: ignore[index]
     assert published(settings, code, consume) == owned

@@ -1,14 +1,15 @@
-"""Two names of one market: one worker owns it, whichever Bronze shards the names are hashed to."""
+"""Two names of one market: one worker owns it, whichever Bronze shards the names are hashed to.
+
+The whole way, over two workers, is in `silver/test_worker.py`.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
-import pytest
 import yaml
 
 from config.registry import SymbolRegistry
@@ -18,16 +19,12 @@ from silver_processor.group.shards import partition_of, shards_for
 from silver_processor.inserts.alias_routing import AliasRouting
 from silver_processor.inserts.producer import OutgoingMessage
 from silver_processor.inserts.rulebook import RuleBook
-from tests.silver.bronze import DOCUMENT, MOMENT, bronze
+from tests.silver.bronze import DOCUMENT, MARKET, MOMENT, bronze
 from tests.silver.inserts.test_rules_reload import Kept, Symbols
-from tests.silver.stack import Stack, wait_until
 
-NAMES = ("BTC/USD", "XBT/USD", *(f"XBT{number}/USD" for number in range(6)))
-MARKET = {"canonical": "BTCUSD", "base": "BTC", "quote": "USD", "aliases": list(NAMES[1:])}
 ALIASED = {**DOCUMENT, "exchanges": {**DOCUMENT["exchanges"], "kraken": {"BTC/USD": MARKET}}}
 RULES = Rules.of(SymbolRegistry.of(ALIASED))
-SHARDS, PARTITIONS = 4, 4
-TRADES = 60
+SHARDS = 4
 
 
 class Sharding:
@@ -91,62 +88,6 @@ def test_a_reload_that_moves_a_market_is_refused_while_workers_share_the_shards(
     file.write_text(yaml.safe_dump({**ALIASED, "exchanges": {"kraken": {"BTC/USD": more}}}))
     many.refresh()
     assert broken == [True, False], "another alias moves nothing"
-
-
-@pytest.fixture
-def stack(tmp_path: Path, applied: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
-    symbols = tmp_path / "symbols.yaml"
-    symbols.write_text(yaml.safe_dump(ALIASED))
-    monkeypatch.setenv("MEDALLION_SYMBOLS_FILE", str(symbols))
-    with Stack(tmp_path, applied, shards=SHARDS, partitions=PARTITIONS) as started:
-        yield started
-
-
-def raw(name: str, trade_id: int) -> bytes:
-    """A raw envelope of a trade under one of the market's names."""
-    return json.dumps(
-        {
-            "exchange": "kraken",
-            "symbol": name,
-            "trade_id": str(trade_id),
-            "price": "61837.63",
-            "quantity": "0.5",
-            "timestamp": "1723161255342",
-            "side": "BUY",
-            "sequence": "",
-            "received_at": 1_723_161_255_342_000,
-            "payload": "{}",
-        }
-    ).encode()
-
-
-def test_each_trade_counts_once_whatever_name_it_came_by(stack: Stack) -> None:
-    """Invariants 1 and 2, the whole way from the raw topic over two workers and a partition for each."""
-    hashes = ", ".join(f"cityHash64('kraken', '{name}') % {SHARDS}" for name in NAMES)
-    ((shards,),) = stack.select(f"SELECT [{hashes}]")
-    assert len({partition_of(int(shard), PARTITIONS) for shard in shards}) > 1, "or the names reach one worker anyway"
-    workers = [stack.start_worker(), stack.start_worker()]
-    for worker in workers:
-        worker.wait_ready()
-    for trade_id in range(TRADES):
-        for name in NAMES:
-            stack.producer.produce("market.crypto.trades.kraken.raw", value=raw(name, trade_id))
-    assert stack.producer.flush(30) == 0
-    ends = (
-        "SELECT (SELECT count() FROM medallion.silver_trades) + (SELECT count() FROM medallion.duplicate_trades FINAL)"
-    )
-    wait_until(lambda: stack.select(ends) == [(TRADES * len(NAMES),)])
-    cells = "count(), uniqExact(trade_id), uniqExact(bronze_partition)"
-    assert stack.select(f"SELECT {cells} FROM medallion.silver_trades") == [(TRADES, TRADES, 1)]
-    assert stack.select("SELECT sum(trade_count) FROM medallion.gold_ohlcv_1m") == [(TRADES,)]
-    assert stack.select("SELECT count() FROM medallion.dlq_trades") == [(0,)]
-    metrics = [worker.metrics() for worker in workers]
-    routed = sum(values["medallion_silver_alias_routed_total"] for values in metrics)
-    assert routed > 0
-    # The metric's old name stays for a release.
-    assert sum(values["medallion_silver_sent_home_total"] for values in metrics) == routed
-    for worker in workers:
-        assert worker.stop() == 0
 
 
 def test_so_many_shards_give_so_many_workers_work_and_no_fewer() -> None:

@@ -6,12 +6,12 @@ import threading
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 import pytest
 
+from config.settings import Settings
 from schemas.records import SILVER
 from silver_processor.batching.batch import Message, validate, with_insert_columns
 from silver_processor.clickhouse import ClickHouse
@@ -21,22 +21,25 @@ from silver_processor.seen import held_trades
 from silver_processor.seen.by_market import by_market
 from silver_processor.seen.held_trades import HeldTrades
 from silver_processor.seen.index import SeenTrades, Split
+from tests.offload.conftest import new_settings
+from tests.offload.hot_tables import HotTables
 from tests.silver.bronze import RULES, bronze
-from tests.silver.stack import Stack
 
 START = datetime(2024, 8, 8, tzinfo=UTC)
 AWKWARD = ["it's", "back\\slash", "%(ids)s", "{a:String}", "\t\n", 'quo"te', "ü漢", "\\xff", "007"]
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, applied: Path) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("store"), applied) as started:
-        yield started
+def settings(http_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings of a database with every table, on the node that all folders share."""
+    tables = HotTables(new_settings(http_port, tmp_path_factory.mktemp("held")))
+    yield tables.settings
+    tables.give_back()
 
 
 @pytest.fixture
-def clickhouse(stack: Stack) -> ClickHouse:
-    return ClickHouse(stack.settings, RetryPolicy(threading.Event()))
+def clickhouse(settings: Settings) -> ClickHouse:
+    return ClickHouse(settings, RetryPolicy(threading.Event()))
 
 
 @pytest.fixture

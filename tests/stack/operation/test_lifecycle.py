@@ -23,6 +23,8 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from cli.stack.commands import up
 from ddl.analyst import analyst_tables, listed_tables
 from ddl.layers import load_layers
+from deploy.embedded.layout import DataDir
+from series.schedules.state import ScheduleStates
 from tests.node.conftest import eventually as wait_until
 from tests.stack.conftest import Medallion
 
@@ -38,10 +40,12 @@ def shared_stack(tmp_path_factory: pytest.TempPathFactory, medallion: Medallion,
     medallion("down", "--data-dir", folder, "--timeout", "0", check=False)
 
 
-def pids(medallion: Medallion, stack: Path) -> dict[str, int]:
-    """The processes of the stack by name, the supervisor too."""
-    state = json.loads(medallion("status", "--data-dir", stack, "--json", check=False).stdout)
-    return {"supervisor": state["supervisor_pid"]} | {service["name"]: service["pid"] for service in state["services"]}
+def pids(stack: Path) -> dict[str, int]:
+    """The living processes of the stack by name, the supervisor too, as its file has them."""
+    state = DataDir(stack).read()
+    assert state is not None
+    living = {service.name: service.pid for service in state.services if service.pid is not None}
+    return {"supervisor": state.supervisor_pid} | living
 
 
 def alive(pid: int) -> bool:
@@ -53,8 +57,20 @@ def alive(pid: int) -> bool:
 
 
 eventually = retry(
-    retry=retry_if_exception_type(AssertionError), stop=stop_after_delay(60), wait=wait_fixed(0.1), reraise=True
+    retry=retry_if_exception_type(AssertionError), stop=stop_after_delay(90), wait=wait_fixed(0.1), reraise=True
 )
+
+
+@eventually
+def back(stack: Path, name: str, before: int) -> None:
+    """Returns when another process has the place of this one and all are healthy, as the supervisor's file has it.
+
+    To ask `medallion status` again and again costs half a second of CPU each time.
+    """
+    state = DataDir(stack).read()
+    assert state is not None
+    assert state.state == "healthy"
+    assert pids(stack).get(name) not in (None, before)
 
 
 def test_the_schedules_run_with_the_stack(shared_stack: Path, medallion: Medallion) -> None:
@@ -65,12 +81,15 @@ def test_the_schedules_run_with_the_stack(shared_stack: Path, medallion: Medalli
         (shown,) = json.loads(medallion("schedule", "list", "--data-dir", shared_stack, "--json").stdout)
         return dict(shown)
 
-    def last_good() -> dict[str, object]:
-        found = last_run()
-        assert (found["schedule"], found["state"]) == ("quality", "ok")
-        return found
+    @eventually
+    def it_has_run() -> None:
+        state = ScheduleStates(shared_stack).read("quality")
+        assert state is not None
+        assert state.succeeded_at is not None
 
-    first = eventually(last_good)()
+    it_has_run()
+    first = last_run()
+    assert (first["schedule"], first["state"]) == ("quality", "ok")
     state = json.loads(medallion("status", "--data-dir", shared_stack, "--json").stdout)
     assert [(one["schedule"], one["started_at"]) for one in state["schedules"]] == [("quality", first["started_at"])]
     (service,) = (one for one in state["services"] if one["name"] == "schedules")
@@ -79,19 +98,14 @@ def test_the_schedules_run_with_the_stack(shared_stack: Path, medallion: Medalli
     health = requests.get(service["metrics_url"].replace("/metrics", "/healthz"), timeout=30)
     assert (health.status_code, health.json()["faults"]) == (200, {})
     os.kill(service["pid"], signal.SIGKILL)
-
-    @eventually
-    def back() -> None:
-        assert medallion("status", "--data-dir", shared_stack, check=False).returncode == 0
-        assert pids(medallion, shared_stack)["schedules"] not in (None, service["pid"])
-
-    back()
+    back(shared_stack, "schedules", service["pid"])
+    assert medallion("status", "--data-dir", shared_stack, check=False).returncode == 0
     # Its last run was good and an hour has not passed.
     assert last_run()["started_at"] == first["started_at"]
 
 
 def test_a_broker_that_does_not_answer_hides_nothing_else(shared_stack: Path, medallion: Medallion) -> None:
-    before = pids(medallion, shared_stack)
+    before = pids(shared_stack)
     os.kill(before["broker"], signal.SIGSTOP)
     try:
         shown = medallion("status", "--data-dir", shared_stack, "--json", check=False)
@@ -105,28 +119,22 @@ def test_a_broker_that_does_not_answer_hides_nothing_else(shared_stack: Path, me
 
 
 def test_a_second_up_on_the_same_folder_is_refused_and_harms_nothing(shared_stack: Path, medallion: Medallion) -> None:
-    before = pids(medallion, shared_stack)
+    before = pids(shared_stack)
     second = medallion("up", "--data-dir", shared_stack, "--detach", check=False)
     assert second.returncode == 1
     assert "already running" in second.stderr
     assert "medallion down" in second.stderr
-    assert pids(medallion, shared_stack) == before
+    assert pids(shared_stack) == before
 
 
 # Its siblings: the storms (chaos/test_storm.py) kill each of them and wait until all are healthy.
 @pytest.mark.nightly
 def test_a_killed_process_comes_back(shared_stack: Path, medallion: Medallion) -> None:
     for name in ("silver-0", "clickhouse"):
-        victim = pids(medallion, shared_stack)[name]
+        victim = pids(shared_stack)[name]
         os.kill(victim, signal.SIGKILL)
-
-        @eventually
-        def back(name: str = name, victim: int = victim) -> None:
-            status = medallion("status", "--data-dir", shared_stack, "--json", check=False)
-            assert status.returncode == 0
-            assert pids(medallion, shared_stack)[name] not in (None, victim)
-
-        back()
+        back(shared_stack, name, victim)
+    assert medallion("status", "--data-dir", shared_stack, check=False).returncode == 0
     assert medallion("query", "SELECT 1", "--data-dir", shared_stack).stdout == "1\n"
 
 
@@ -135,17 +143,12 @@ def test_a_killed_process_comes_back(shared_stack: Path, medallion: Medallion) -
 def test_the_offload_is_a_service_of_its_own_where_it_is_asked_for(tmp_path: Path, medallion: Medallion) -> None:
     folder = tmp_path / "stack"
     medallion("up", "--data-dir", folder, "--detach", "--offload")
-    before = pids(medallion, folder)
+    before = pids(folder)
     assert set(before) == {"supervisor", "broker", "clickhouse", "silver-0", "offload"}
     os.kill(before["offload"], signal.SIGKILL)
-
-    @eventually
-    def back() -> None:
-        assert medallion("status", "--data-dir", folder, check=False).returncode == 0
-        assert pids(medallion, folder)["offload"] not in (None, before["offload"])
-
-    back()
-    after = pids(medallion, folder)
+    back(folder, "offload", before["offload"])
+    assert medallion("status", "--data-dir", folder, check=False).returncode == 0
+    after = pids(folder)
     medallion("down", "--data-dir", folder)
     assert [name for name, pid in after.items() if alive(pid)] == []
 
@@ -204,28 +207,10 @@ def test_passwords_reach_every_command_and_a_silent_node_is_started_again(
     assert (frozen.returncode, told["state"], told["detail"]) == (1, "degraded", "clickhouse does not answer")
     assert [one["state"] for one in told["services"] if one["name"] == "clickhouse"] == ["unready"]
 
-    def is_back() -> bool:
-        found = orjson.loads(medallion("status", "--data-dir", stack, "--json", check=False).stdout or b"{}")
-        again = [one for one in found.get("services", []) if one["name"] == "clickhouse"]
-        return bool(again) and again[0]["pid"] not in {None, node["pid"]} and again[0]["state"] == "healthy"
-
     wait_until(lambda: not psutil.pid_exists(node["pid"]), "the silent node is ended", 90)
-    wait_until(is_back, "another node runs", 90)
+    back(stack, "clickhouse", node["pid"])
     assert "no longer answers" in (stack / "logs" / "supervisor.log").read_text()
     assert medallion("query", "SELECT 2", "--data-dir", stack).stdout == "2\n"
-
-
-def test_a_killed_supervisor_takes_its_processes_with_it(shared_stack: Path, medallion: Medallion) -> None:
-    before = pids(medallion, shared_stack)
-    os.kill(before["supervisor"], signal.SIGKILL)
-
-    @eventually
-    def gone() -> None:
-        assert [name for name, pid in before.items() if alive(pid)] == []
-
-    gone()
-    assert medallion("status", "--data-dir", shared_stack, check=False).returncode == 1
-    medallion("up", "--data-dir", shared_stack, "--detach", "--schedules")
 
 
 def test_down_leaves_no_process_and_loses_no_row(shared_stack: Path, medallion: Medallion, recordings: Path) -> None:
@@ -234,7 +219,7 @@ def test_down_leaves_no_process_and_loses_no_row(shared_stack: Path, medallion: 
     dumps = recordings.parent / "cases" / "dump-zip-folder-entry"
     backfill = ("backfill", "--exchange", "binance", "--symbols", "BTCUSDT,ETHUSDT", "--from", "2025-01-01",
                 "--to", "2025-01-02", "--source", dumps, "--json", "--data-dir", folder)  # fmt: skip
-    before = pids(medallion, folder)
+    before = pids(folder)
     assert set(before) == {"supervisor", "broker", "clickhouse", "silver-0", "schedules"}
     medallion("replay", recordings / "kraken_v2_btcusd.jsonl", "--exchange", "kraken", "--data-dir", folder)
     first = json.loads(medallion(*backfill).stdout)
@@ -242,7 +227,7 @@ def test_down_leaves_no_process_and_loses_no_row(shared_stack: Path, medallion: 
     medallion("down", "--data-dir", folder)
     assert [name for name, pid in before.items() if alive(pid)] == []
 
-    medallion("up", "--data-dir", folder, "--detach", "--schedules")
+    medallion("up", "--data-dir", folder, "--detach")
     again = json.loads(medallion(*backfill).stdout)
     assert (again["published"], again["skipped"]) == (0, 2)
     assert (folder / "backfill.jsonl").exists()
@@ -318,3 +303,36 @@ def test_commands_without_a_stack_say_how_to_start_one(tmp_path: Path, medallion
     failed = medallion("query", "SELECT 1", "--data-dir", tmp_path / "none", check=False)
     assert failed.returncode == 1
     assert "medallion up" in failed.stderr
+
+
+# It ends the shared stack, so it is the last one.
+def test_a_killed_supervisor_takes_its_processes_with_it(shared_stack: Path, medallion: Medallion) -> None:
+    """Nothing of what it left keeps `up` from starting: a port that is taken is the first thing to be refused."""
+    kill_supervisor(shared_stack)
+    assert medallion("status", "--data-dir", shared_stack, check=False).returncode == 1
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        failed = medallion("up", "--data-dir", shared_stack, "--http-port", port, "--detach", check=False)
+    assert f"Port {port}" in failed.stderr
+
+
+# Its sibling before it has all but the start; the storms start every process but the supervisor again.
+@pytest.mark.nightly
+def test_a_stack_whose_supervisor_was_killed_starts_again(stack: Path, medallion: Medallion) -> None:
+    kill_supervisor(stack)
+    medallion("up", "--data-dir", stack, "--detach")
+    assert medallion("query", "SELECT 1", "--data-dir", stack).stdout == "1\n"
+
+
+def kill_supervisor(stack: Path) -> None:
+    """Returns when every process of the stack is gone."""
+    before = pids(stack)
+    os.kill(before["supervisor"], signal.SIGKILL)
+
+    @eventually
+    def gone() -> None:
+        assert [name for name, pid in before.items() if alive(pid)] == []
+
+    gone()
