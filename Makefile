@@ -14,7 +14,8 @@ demo: $(VENV)/.run  ## recorded and synthetic trades through every layer, in abo
 # Compiled modules are kept, also where the environment says otherwise: hundreds of processes import the same ones.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder
 
-test: $(VENV)/.dev $(VENV)-conformance/.ready  ## every invariant, the same examples and seeds every time
+test:  ## every invariant, the same examples and seeds every time
+	@$(MAKE) --no-print-directory -j 2 $(VENV)/.dev $(VENV)-conformance/.ready  # two environments at once
 	$(PYTEST) -m "not nightly" -p no:schemathesis --durations 30
 
 test-all: $(VENV)/.page $(VENV)-conformance/.ready  ## all tests, with more and new examples (an hour)
