@@ -60,7 +60,8 @@ def test_three_times_the_rows_take_the_same_memory(
     """All rows are weighed, and some come: those that a limit kept out. Then a dry run takes out all of a market."""
     trades = read_tape(tape)
     found = []
-    sizes = (6, 12)
+    # With fewer rows the pieces of a day are not full yet, and their number is not that of a large day.
+    sizes = (18, 36)
     for start, number in ((0, sizes[0]), (sizes[0], sizes[1])):
         fill(hot, copies(trades, start, number), LOW)
         run(Tiers.open(settings), again=True)
