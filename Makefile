@@ -140,10 +140,11 @@ $(VENV)/.made:
 	$(call environment,$(VENV))
 	touch $@
 
-# What a lock names, then this project. pip compiles modules on one core; all cores take half the time.
+# What a lock names, then this project. pip compiles modules on one core; all cores take half the time. As with pip, a
+# module that does not compile stops nothing.
 define installed
 $(BIN)/python $(INSTALL) --no-compile -r $(1)
-$(BIN)/python -m compileall -q -j 0 -x /tests/ $(VENV)/lib
+-$(BIN)/python -m compileall -q -j 0 -x /tests/ $(VENV)/lib
 $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 endef
 
