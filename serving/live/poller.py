@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import structlog
 
@@ -14,23 +14,17 @@ from serving import metrics
 from serving.errors import ApiError
 from serving.live.hub import Hub
 from serving.live.messages import kline_update, mini_ticker_update, trade_update
+from serving.live.new_trades import NewTrades
 from serving.live.streams import Stream
 from serving.market_data.candles import Candles, Market
 from serving.market_data.hot_reader import HotReader, Row
 from serving.market_data.intervals import Interval
 from serving.market_data.tickers import tickers
 
-PERIOD_S = 0.1
+PERIOD_S = 0.05
 _AFTER_AN_ERROR_S = 1.0
-# A trade that is older than the market's newest one by more than this is seen only with the market's next trade.
-_LATE_MS = 60_000
 _DAY_S = 86_400
-_DAY_MS = 86_400_000
-# Silver's workers insert side by side: a row may become visible after a row with a later `validated_at`.
-_OVERLAP_US = 2_000_000
-_REMEMBERED_S = 30.0
 _MOST_CANDLES = 2_000
-_MOST_TRADES = 50_000
 _TICKER_PERIOD_S = 1.0
 _CLOSING_PERIOD_S = 0.5
 
@@ -41,13 +35,12 @@ log = structlog.get_logger(__name__)
 class _Followed:
     """A market with a listener.
 
-    `newest`: time of its newest trade (ms). `validated`: newest `validated_at` (µs). `seen`: the row of
-    `sql/changes.sql` at the last change.
+    `newest`: time of its newest trade when its last listener came (ms). `state`: the row of `sql/changes.sql` at the
+    last look; None before the first one.
     """
 
     newest: int
-    validated: int = 0
-    seen: tuple[int, int, int] | None = None
+    state: Row | None = None
 
 
 @dataclass
@@ -64,21 +57,6 @@ class _Candle:
     is_new: bool = True
 
 
-@dataclass
-class _Trades:
-    """Trades that were published in the last `_REMEMBERED_S`, by market and id, and when (s, monotonic)."""
-
-    sent: dict[tuple[Market, str], float] = field(default_factory=dict)
-
-    def fresh(self, rows: Iterable[Row]) -> list[Row]:
-        """The trades that were not published before; they count as published from now on."""
-        now = time.monotonic()
-        self.sent = {key: at for key, at in self.sent.items() if now - at < _REMEMBERED_S}
-        fresh = [row for row in rows if ((row["exchange"], row["symbol"]), row["trade_id"]) not in self.sent]
-        self.sent |= {((row["exchange"], row["symbol"]), row["trade_id"]): now for row in fresh}
-        return fresh
-
-
 class Poller:
     """Follows the markets that have a listener."""
 
@@ -88,8 +66,7 @@ class Poller:
         self._hub = hub
         self._markets: dict[Market, _Followed] = {}
         self._states: dict[Stream, _Candle] = {}
-        self._trades = _Trades()
-        self._trading: set[Market] = set()
+        self._new_trades = NewTrades(reader)
         self._tickers_at: dict[Stream, float] = {}
         self._stale_tickers: set[Market] = set()
 
@@ -115,14 +92,16 @@ class Poller:
         """
         streams = self._hub.streams
         self._forget(streams)
-        await self._follow({stream.market for stream in streams})
-        changed = await self._changed()
         by_kind = defaultdict(list)
         for stream in streams:
             by_kind[stream.kind].append(stream)
+        await self._follow(streams)
+        changed = await self._changed()
         await self._look_for_trades(by_kind["trade"], changed)
-        await self._look_for_candles(by_kind["kline"], set(changed))
-        await self._look_for_tickers(by_kind["miniTicker"], set(changed))
+        await self._look_for_candles(by_kind["kline"], changed)
+        await self._look_for_tickers(by_kind["miniTicker"], changed)
+        for market, state in changed.items():
+            self._markets[market].state = state
         self._hub.mark_followed(streams)
 
     def _forget(self, streams: list[Stream]) -> None:
@@ -130,73 +109,52 @@ class Poller:
         self._markets = {market: followed for market, followed in self._markets.items() if market in markets}
         self._states = {stream: state for stream, state in self._states.items() if stream in listened}
         self._tickers_at = {stream: at for stream, at in self._tickers_at.items() if stream in listened}
-        self._trading &= {stream.market for stream in streams if stream.kind == "trade"}
         self._stale_tickers &= markets
 
-    async def _follow(self, markets: set[Market]) -> None:
-        added = markets - self._markets.keys()
+    async def _follow(self, streams: list[Stream]) -> None:
+        """Look up the newest trade of markets with a new listener of trades or candles."""
+        added = {
+            stream.market
+            for stream in streams
+            if stream.market not in self._markets
+            or (stream.kind == "kline" and stream not in self._states)
+            or (stream.kind == "trade" and stream.market not in self._new_trades.markets)
+        }
         if not added:
             return
         rows = await self._reader.rows("newest", {"exchanges": sorted({exchange for exchange, _ in added})})
         newest = {(row["exchange"], row["symbol"]): row["last_time"] for row in rows}
-        self._markets |= {market: _Followed(newest.get(market, 0)) for market in added}
+        for market in added:
+            self._markets.setdefault(market, _Followed(0)).newest = newest.get(market, 0)
 
-    async def _changed(self) -> dict[Market, tuple[int, int]]:
-        """The markets with new trades, and from where to read these: time of the trade (ms), `validated_at` (µs)."""
+    async def _changed(self) -> dict[Market, Row]:
+        """The state of each market that has changed since the last look, or that is looked at first."""
         if not self._markets:
             return {}
-        rows = await self._each_day(
-            "changes", {market: max(0, known.newest - _LATE_MS) for market, known in self._markets.items()}, {}
-        )
-        changed = {}
-        for row in rows:
-            market = (row["exchange"], row["symbol"])
-            followed = self._markets[market]
-            seen = (row["trade_count"], row["newest"], row["validated"])
-            if seen != followed.seen:
-                changed[market] = (max(0, followed.newest - _LATE_MS), followed.validated or row["validated"])
-            followed.seen = seen
-            followed.newest, followed.validated = max(followed.newest, row["newest"]), row["validated"]
-        return changed
+        # Every trade changes the candle of its day. The days of the newest trades are few rows, whatever the rate.
+        since = min(known.newest for known in self._markets.values()) // 1000 // _DAY_S * _DAY_S
+        rows = await self._reader.rows("changes", {"markets": sorted(self._markets), "since": since})
+        states = {(row["exchange"], row["symbol"]): row for row in rows}
+        now = {market: states.get(market, known.state or {}) for market, known in self._markets.items()}
+        return {market: state for market, state in now.items() if state != self._markets[market].state}
 
-    async def _each_day(self, name: str, since: Mapping[Market, int], parameters: Mapping[str, object]) -> list[Row]:
-        """Query the markets in groups by the day of `since` (ms), so that a long quiet market does not slow others."""
-        groups: dict[int, list[Market]] = defaultdict(list)
-        for market, at in since.items():
-            groups[at // _DAY_MS].append(market)
-        answers = await self._reader.gather(
-            *(
-                self._reader.rows(
-                    name, {"markets": sorted(group), "since": min(since[market] for market in group), **parameters}
-                )
-                for group in groups.values()
-            )
-        )
-        return [row for answer in answers for row in answer]
-
-    async def _look_for_trades(self, streams: list[Stream], changed: Mapping[Market, tuple[int, int]]) -> None:
+    async def _look_for_trades(self, streams: list[Stream], changed: Mapping[Market, Row]) -> None:
         by_market = defaultdict(list)
         for stream in streams:
             by_market[stream.market].append(stream)
-        added = by_market.keys() - self._trading
-        due = {market: changed[market] for market in by_market if market in changed}
-        for market in added - due.keys():
-            followed = self._markets[market]
-            due[market] = (max(0, followed.newest - _LATE_MS), followed.validated)
-        if not due:
-            return
-        validated = max(0, min(at for _, at in due.values()) - _OVERLAP_US)
-        since = {market: start for market, (start, _) in due.items()}
-        rows = await self._each_day("new_trades", since, {"validated": validated, "limit": _MOST_TRADES})
+        self._new_trades.keep(by_market)
         now = int(time.time() * 1000)
-        for row in self._trades.fresh(rows):
-            market = (row["exchange"], row["symbol"])
-            # Trades from before the first client came are not sent.
-            for stream in by_market[market] if market not in added else ():
+        for row in await self._new_trades.read(changed):
+            for stream in by_market[row["exchange"], row["symbol"]]:
                 self._hub.publish(stream, trade_update(stream.name, row, now))
-        self._trading |= added
+        # Trades from before the first client came are not sent.
+        added = by_market.keys() - self._new_trades.markets
+        states = {market: changed.get(market) or self._markets[market].state or {} for market in added}
+        await self._new_trades.follow(
+            {market: (self._markets[market].newest, state.get("validated", 0)) for market, state in states.items()}
+        )
 
-    async def _look_for_candles(self, streams: list[Stream], changed: set[Market]) -> None:
+    async def _look_for_candles(self, streams: list[Stream], changed: Mapping[Market, Row]) -> None:
         now = time.time()
         groups: dict[tuple[Interval, int], list[Stream]] = defaultdict(list)
         for stream in streams:
@@ -239,8 +197,8 @@ class Poller:
                 break
         state.is_new = False
 
-    async def _look_for_tickers(self, streams: list[Stream], changed: set[Market]) -> None:
-        self._stale_tickers |= changed
+    async def _look_for_tickers(self, streams: list[Stream], changed: Mapping[Market, Row]) -> None:
+        self._stale_tickers |= changed.keys()
         now = time.monotonic()
         due = [
             stream

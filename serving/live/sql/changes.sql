@@ -1,11 +1,11 @@
-{#- What came of some markets whose trades are after `since` (ms) of each: how many, the newest, when it was validated. -#}
+{#- By market, what a new trade changes: the trades of the days since `since` (s), and when the newest was validated (µs). -#}
 SELECT
-    silver.exchange AS exchange,
-    silver.symbol AS symbol,
-    count() AS trade_count,
-    intDiv(max(toUnixTimestamp64Micro(silver.timestamp)), 1000) AS newest,
-    max(toUnixTimestamp64Micro(silver.validated_at)) AS validated
-FROM silver_trades AS silver
-WHERE (silver.exchange, silver.symbol) IN {markets:Array(Tuple(String, String))}
-  AND silver.timestamp >= fromUnixTimestamp64Milli({since:Int64}, 'UTC')
+    exchange,
+    symbol,
+    sum(trade_count) AS trade_count,
+    max(toUnixTimestamp64Micro(updated_at)) AS validated
+FROM gold_ohlcv_state
+WHERE frame = 86400
+  AND (exchange, symbol) IN {markets:Array(Tuple(String, String))}
+  AND window_start >= fromUnixTimestamp64Second({since:Int64}, 'UTC')
 GROUP BY exchange, symbol

@@ -1,0 +1,165 @@
+"""Every trade that comes while somebody listens is in one message, and every change of a candle in one."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+
+from config.settings import Settings
+from serving.errors import ApiError
+from serving.live import new_trades
+from serving.live.hub import Hub, Outbox
+from serving.live.messages import Update
+from serving.live.poller import Poller
+from serving.live.streams import Stream
+from serving.market_data.candles import Candles
+from serving.market_data.hot_reader import HotReader, Row
+from serving.market_data.intervals import INTERVALS
+from tests.offload.hot_tables import HotTables, silver_rows
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+SYMBOLS = ("BTCUSD", "ETHUSD", "SOLUSD")
+EARLY, LATE = [("kraken", symbol) for symbol in SYMBOLS[:2]], ("kraken", SYMBOLS[2])
+
+
+def insert(hot: HotTables, number: int, ids: range, validated: datetime, *, times: list[datetime]) -> pl.DataFrame:
+    """One insert of trades with these ids and times, of all symbols in turn; what was inserted."""
+    rows = [
+        {"exchange": "kraken", "symbol": SYMBOLS[one % 3], "trade_id": f"{one}", "side": "BUY", "offset": number * 1000}
+        | {"price": "2.5", "qty": "1", "time": time, "arrived": validated}
+        for one, time in zip(ids, times, strict=True)
+    ]
+    kinds: dict[str, Any] = {"time": pl.Datetime("us", "UTC"), "arrived": pl.Datetime("us", "UTC"), "offset": pl.UInt64}
+    made = silver_rows(pl.DataFrame(rows, schema_overrides=kinds))
+    hot.insert("silver_trades", made)
+    return made
+
+
+def ids(rows: list[Row] | pl.DataFrame) -> Counter[tuple[str, str]]:
+    return Counter((row["symbol"], row["trade_id"]) for row in (rows if isinstance(rows, list) else rows.to_dicts()))
+
+
+def run(settings: Settings, work: Callable[[HotReader], Coroutine[Any, Any, None]]) -> None:
+    async def main() -> None:
+        reader = Once(settings)
+        try:
+            await work(reader)
+        finally:
+            await reader.close()
+
+    asyncio.run(main())
+
+
+class Once(HotReader):
+    """Fails at the next query of the name in `fails`, once. `asked`: the names of all queries."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.fails = ""
+        self.asked: list[str] = []
+
+    async def rows(self, name: str, parameters: Mapping[str, object], *, within: int = 10, **names: object) -> Any:
+        self.asked.append(name)
+        if name == self.fails:
+            self.fails = ""
+            raise ApiError(-1001, "ClickHouse does not answer.", 503)
+        return await super().rows(name, parameters, within=within, **names)
+
+
+@pytest.mark.parametrize("most", [50_000, 7])
+def test_each_trade_is_read_once(
+    settings: Settings, hot: HotTables, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """Inserts have trades of several markets and of two days; a new worker's clock may be 1.9 s behind; one market is
+    followed later, and one is long quiet. `most`: rows of a query."""
+    monkeypatch.setattr(new_trades, "_MOST_ROWS", most)
+    dice = random.Random(20261130)
+    midnight = NOW.replace(hour=0, minute=0, second=0)
+    before = insert(hot, 0, range(6), NOW, times=[midnight - timedelta(hours=3)] * 3 + [midnight] * 3)
+
+    async def work(reader: HotReader) -> None:
+        trades, found, expected = new_trades.NewTrades(reader), Counter[Any](), Counter[Any]()
+        newest = int((midnight - timedelta(hours=3)).timestamp() * 1000)
+        state = (newest, int(NOW.timestamp() * 1e6))
+        await trades.follow(dict.fromkeys(EARLY, state))
+        followed, clock, next_id = {*SYMBOLS[:2]}, NOW, 6
+        for number in range(1, 40):
+            clock += timedelta(milliseconds=dice.choice([80, 80, 80, 5_000]))
+            of_worker = clock - timedelta(milliseconds=dice.choice([0, 1_900]))
+            count = dice.randint(1, 5)
+            times = [midnight + timedelta(milliseconds=dice.randint(-50, 50)) for _ in range(count)]
+            come = insert(hot, number, range(next_id, next_id + count), of_worker, times=times)
+            next_id += count
+            expected += ids(come.filter(pl.col("symbol").is_in(list(followed))))
+            if number == 20:
+                known = (newest, int(clock.timestamp() * 1e6))
+                await trades.follow({LATE: known})
+                followed.add(LATE[1])
+            if number < 30 and dice.random() < 0.7:
+                found += ids(await trades.read([("kraken", symbol) for symbol in dice.sample(SYMBOLS, 3)]))
+        found += ids(await trades.read([("kraken", symbol) for symbol in SYMBOLS]))
+        for _ in range(30):
+            found += ids(await trades.read([]))
+        assert found == expected
+        assert not found.keys() & ids(before).keys()
+
+    run(settings, work)
+
+
+async def waiting(outbox: Outbox) -> list[Update]:
+    return [await outbox.take() for _ in range(len(outbox))]
+
+
+def test_a_look_that_breaks_off_loses_and_doubles_nothing(settings: Settings, hot: HotTables) -> None:
+    market = ("kraken", "BTCUSD")
+    streams = [Stream("btcusd@trade", market, "trade"), Stream("btcusd@kline_1d", market, "kline", INTERVALS["1d"])]
+    insert(hot, 0, range(1), NOW, times=[NOW])
+
+    async def work(reader: HotReader) -> None:
+        assert isinstance(reader, Once)
+        hub, outbox = Hub(), Outbox()
+        poller = Poller(reader, Candles(reader), hub)
+        for stream in streams:
+            hub.listen(stream, outbox)
+        await poller.look()
+        assert [update.data["e"] for update in await waiting(outbox)] == ["kline"]
+        for number, fails in enumerate(("changes", "new_trades", "klines"), 1):
+            insert(hot, number, range(number * 3, number * 3 + 1), NOW + timedelta(seconds=number), times=[NOW])
+            reader.fails = fails
+            with pytest.raises(ApiError):
+                await poller.look()
+            await poller.look()
+            await poller.look()
+            sent = await waiting(outbox)
+            assert [update.data["t"] for update in sent if update.data["e"] == "trade"] == [number * 3]
+            assert [update.data["k"]["n"] for update in sent if update.data["e"] == "kline"] == [1 + number]
+        reader.asked.clear()
+        await poller.look()
+        assert reader.asked == ["changes"]  # whatever is listened to, a quiet look is one query
+
+    run(settings, work)
+
+
+def test_a_late_trade_changes_its_candle_at_once(settings: Settings, hot: HotTables) -> None:
+    """It used to show with the market's next trade."""
+    market, today = ("kraken", "BTCUSD"), NOW.replace(hour=0, minute=0, second=0)
+    insert(hot, 0, range(1), NOW, times=[today + timedelta(hours=23, minutes=59)])
+
+    async def work(reader: HotReader) -> None:
+        hub, outbox = Hub(), Outbox()
+        poller = Poller(reader, Candles(reader), hub)
+        hub.listen(Stream("btcusd@kline_1d", market, "kline", INTERVALS["1d"]), outbox)
+        await poller.look()
+        await waiting(outbox)
+        insert(hot, 1, range(3, 4), NOW, times=[today])
+        await poller.look()
+        assert [update.data["k"]["n"] for update in await waiting(outbox)] == [2]
+
+    run(settings, work)
