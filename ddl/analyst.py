@@ -14,9 +14,9 @@ _DAILY = (
     "producer_gaps",
 )
 _OTHERS = (
+    "candles_as_text",  # for the page's service
     "dlq_resolutions",
     "offload_progress",
-    "gold_ohlcv_state",  # a table: the page's service sees by it which markets have traded
     "left_partitions",  # a table: which times are only in the views over hot and cold rows
     "pipeline_latency",
     # The tables of all series together, and the comparison of our candles with the exchanges' (docs/series.md).

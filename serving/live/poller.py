@@ -16,7 +16,7 @@ from serving.live.hub import Hub
 from serving.live.messages import kline_update, mini_ticker_update, trade_update
 from serving.live.new_trades import NewTrades
 from serving.live.streams import Stream
-from serving.market_data.candles import Candles, Market
+from serving.market_data.candles import Candles, Market, mark_closed
 from serving.market_data.hot_reader import HotReader, Row
 from serving.market_data.intervals import Interval
 from serving.market_data.tickers import tickers
@@ -71,7 +71,7 @@ class Poller:
         self._stale_tickers: set[Market] = set()
 
     async def run(self) -> None:
-        """Look every `PERIOD_S` until cancelled."""
+        """Look every `PERIOD_S` until cancelled. Looks take at most half of the time, as they slow ClickHouse down."""
         while True:
             await self._hub.somebody()
             started = time.monotonic()
@@ -82,7 +82,8 @@ class Poller:
                 metrics.POLL_ERRORS.inc()
                 log.warning("no look for changes", error=str(error))
                 pause = _AFTER_AN_ERROR_S
-            await asyncio.sleep(max(0.0, started + pause - time.monotonic()))
+            took = time.monotonic() - started
+            await asyncio.sleep(max(pause - took, took))
 
     async def look(self) -> None:
         """Query once, and publish the changes.
@@ -172,10 +173,13 @@ class Poller:
     async def _publish_candles(self, interval: Interval, streams: list[Stream]) -> None:
         after = min(self._states[stream].closed for stream in streams)
         markets = sorted({stream.market for stream in streams})
-        rows = await self._candles.rows(interval, markets, _MOST_CANDLES, (after + 1) * 1000, with_state=True)
+        rows = await self._candles.rows(interval, markets, _MOST_CANDLES, (after + 1) * 1000, with_state=False)
         by_market: dict[Market, list[Row]] = defaultdict(list)
         for row in rows:
             by_market[row["exchange"], row["symbol"]].append(row)
+        now = time.time()
+        for of_market in by_market.values():
+            mark_closed(interval, of_market, now)
         await self._candles.add_buyers(interval, [row for row in rows if row["is_closed"]])
         for stream in streams:
             self._publish_candles_of(stream, interval, by_market[stream.market])

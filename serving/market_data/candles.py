@@ -14,9 +14,11 @@ from serving.market_data.hot_start import HotStart
 from serving.market_data.intervals import Interval
 
 # So long after its end a candle stays open without a later trade, as in the candle views (ddl/_candles.sql).
-_GRACE_SECONDS = 60
+GRACE_SECONDS = 60
 # s since the epoch, exclusive.
 END_OF_TIME = END_US // 1_000_000
+# The view of hot candles that ClickHouse plans fastest.
+ALL_FRAMES = "candles_as_text"
 Market = tuple[str, str]
 
 
@@ -93,10 +95,10 @@ class Candles:
         found = await self._reader.rows(
             "klines",
             {"markets": wanted.markets, "from": since, "until": until, "limit": limit},
-            view=f"{interval.base.exact_view}_all" if is_cold else interval.base.exact_view,
+            view=_view(interval, is_cold=is_cold, with_state=wanted.with_state),
             is_cold=is_cold,
             base_seconds=interval.base.seconds,
-            grace_seconds=_GRACE_SECONDS,
+            grace_seconds=GRACE_SECONDS,
             seconds=interval.seconds,
             offset=interval.offset,
             direction="DESC" if is_latest else "ASC",
@@ -118,11 +120,30 @@ class Candles:
         return TRADES if is_hot else f"{TRADES}_all"
 
 
+def _view(interval: Interval, *, is_cold: bool, with_state: bool) -> str:
+    if is_cold:
+        return f"{interval.base.exact_view}_all"
+    return interval.base.exact_view if with_state else ALL_FRAMES
+
+
 def _first_from(interval: Interval, start_ms: int) -> int:
     """The first start of a window at or after a time (ms); s since the epoch."""
     second = -(-start_ms // 1000)
     window = interval.start(second)
     return window if window == second else interval.end(window)
+
+
+def mark_closed(interval: Interval, rows: Sequence[Row], now: float) -> None:
+    """Set `is_closed` of a market's candles: the window is over, and there is a later candle or a minute has passed.
+
+    Args:
+        interval: of the candles.
+        rows: all candles of the market from some window on, by time.
+        now: s since the epoch.
+    """
+    for number, row in enumerate(rows, 1):
+        ends = interval.end(row["opened"])
+        row["is_closed"] = ends <= now and (number < len(rows) or ends + GRACE_SECONDS <= now)
 
 
 def kline(interval: Interval, row: Row) -> list[Any]:

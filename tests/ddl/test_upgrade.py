@@ -48,11 +48,13 @@ def as_of(settings: Settings, newest: str) -> list[MigrationStatement]:
         return [statement for statement in render(settings, RELEASED) if statement.migration <= newest]
     old = render(settings, BEFORE_0027)
     changed = {statement.migration for statement in old}
-    # latest_prices reads the one table.
+    # These views read the one table.
     others = [
         statement
         for statement in render(settings)
-        if statement.migration <= newest and statement.migration not in changed and statement.object != "latest_prices"
+        if statement.migration <= newest
+        and statement.migration not in changed
+        and statement.object not in {"latest_prices", "candles_as_text"}
     ]
     return sorted(
         [*old, *others], key=lambda one: (one.kind in {ObjectKind.VIEW, ObjectKind.MATERIALIZED_VIEW}, one.migration)

@@ -4,7 +4,7 @@ SELECT
     symbol,
     sum(trade_count) AS trade_count,
     max(toUnixTimestamp64Micro(updated_at)) AS validated
-FROM gold_ohlcv_state
+FROM candles_as_text
 WHERE frame = 86400
   AND (exchange, symbol) IN {markets:Array(Tuple(String, String))}
   AND window_start >= fromUnixTimestamp64Second({since:Int64}, 'UTC')

@@ -2,9 +2,10 @@
 SELECT
     exchange,
     symbol,
-    toString(argMax(close, window_start)) AS last_price
-FROM gold_ohlcv_1d_exact
-WHERE exchange IN {exchanges:Array(String)}
+    argMax(close, window_start) AS last_price
+FROM candles_as_text
+WHERE frame = 86400
+  AND exchange IN {exchanges:Array(String)}
   AND ({symbol:String} = '' OR symbol = {symbol:String})
 GROUP BY exchange, symbol
 ORDER BY exchange, symbol

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ from serving.live.hub import Hub, Outbox
 from serving.live.messages import Update
 from serving.live.poller import Poller
 from serving.live.streams import Stream
-from serving.market_data.candles import Candles
+from serving.market_data.candles import Candles, mark_closed
 from serving.market_data.hot_reader import HotReader, Row
 from serving.market_data.intervals import INTERVALS
 from tests.offload.hot_tables import HotTables, silver_rows
@@ -161,5 +162,32 @@ def test_a_late_trade_changes_its_candle_at_once(settings: Settings, hot: HotTab
         insert(hot, 1, range(3, 4), NOW, times=[today])
         await poller.look()
         assert [update.data["k"]["n"] for update in await waiting(outbox)] == [2]
+
+    run(settings, work)
+
+
+@pytest.mark.parametrize("code", ["1m", "1h", "1d"])
+def test_a_live_candle_is_closed_when_the_view_says_so(settings: Settings, hot: HotTables, code: str) -> None:
+    """The live streams do not ask the view, which takes ClickHouse twice as long."""
+    interval = INTERVALS[code]
+    ended = datetime.fromtimestamp(interval.start(int(NOW.timestamp())), UTC) - timedelta(milliseconds=1)
+    ages = {"BTCUSD": (0, 5), "ETHUSD": (0,), "SOLUSD": (61, 400)}
+    for number, (symbol, seconds) in enumerate(ages.items()):
+        times = [ended - timedelta(seconds=one) for one in seconds] + [NOW] * (symbol == "BTCUSD")
+        first = 300 * number + SYMBOLS.index(symbol)
+        insert(hot, number, range(first, first + 3 * len(times), 3), NOW, times=times)
+
+    async def work(reader: HotReader) -> None:
+        candles = Candles(reader)
+        for symbol in SYMBOLS:
+            market = [("kraken", symbol)]
+            bare = await candles.rows(interval, market, 1000, with_state=False)
+            before = time.time()
+            told = [bool(row["is_closed"]) for row in await candles.rows(interval, market, 1000, with_state=True)]
+            found = []
+            for now in (before, time.time()):
+                mark_closed(interval, bare, now)
+                found.append([row["is_closed"] for row in bare])
+            assert told in found, (symbol, found)
 
     run(settings, work)
