@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
+from config.process.garbage import leave_start_out
 from config.settings import Settings
 from config.symbols.markets import Markets
 from producers import health, metrics
@@ -175,6 +176,7 @@ def run_until_signal(
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        leave_start_out()
         return await run(
             exchange,
             symbols,

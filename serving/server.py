@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing
 import structlog
 import uvicorn
 
+from config.process.garbage import leave_start_out
 from config.settings import Settings
 from serving.app import build
 from serving.errors import ServingError
@@ -57,6 +58,7 @@ def serve(settings: Settings, sides: Sides) -> None:
     with ExitStack() as open_sockets:
         sockets = _listen(settings, open_sockets)
         log.info("serving", address=address(settings))
+        leave_start_out()
         uvicorn.Server(config).run(sockets)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from config.process.garbage import leave_start_out
 from config.process.optional_imports import PANDAS, RICH, do_without
 from config.settings import Settings
 
@@ -14,7 +15,9 @@ def main() -> None:
 
     settings = Settings()
     logs.configure(settings.log_level, "silver-processor")
-    build_worker(settings).run()
+    worker = build_worker(settings)
+    leave_start_out()
+    worker.run()
 
 
 if __name__ == "__main__":
