@@ -74,25 +74,24 @@ _PROFILE = (
 
 @contextmanager
 def node_of_a_cluster(folder: Path) -> Iterator[Node]:
-    """A running node that knows the cluster and may create tables over its shards."""
-    changes = {
-        "node-config.xml": ("</clickhouse>", f"{_SHARD}</clickhouse>"),
-        "node-users.xml": ("<default>", f"<default>{_PROFILE}"),
-    }
-    for name, (before, after) in changes.items():
-        text = (_ENGINE / name).read_text().replace(before, after, 1)
-        if name == "node-users.xml":
-            grants = "<operator>\n            <grants>"
-            assert grants in text
-            text = text.replace(grants, f"{grants}<query>GRANT READ, WRITE ON REMOTE</query>")
-        assert after in text
-        (folder / name).write_text(text)
+    """A running node that knows the cluster and may create tables over its shards. `folder` has its configuration."""
+    config = (_ENGINE / "node-config.xml").read_text()
+    (folder / "node-config.xml").write_text(config.replace("</clickhouse>", f"{_SHARD}</clickhouse>"))
+    grants = "<operator>\n            <grants>"
+    users = (_ENGINE / "node-users.xml").read_text()
+    assert grants in users
+    be_user(folder, users.replace(grants, f"{grants}<query>GRANT READ, WRITE ON REMOTE</query>"))
     node = Node(folder / "node", program=("-c", _START, str(folder)))
     node.start()
     try:
         yield node
     finally:
         node.stop()
+
+
+def be_user(folder: Path, users: str) -> None:
+    """From its next start on, the node of `folder` has these users, with the settings of a cluster's."""
+    (folder / "node-users.xml").write_text(users.replace("<default>", f"<default>{_PROFILE}", 1))
 
 
 def make_sink(hot: HotTables) -> None:
