@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from pyiceberg.table import Table
 
-from config.process.retry import poll
+from config.process.retry import poll, retry_in_turn
 from ddl.layers import STATE_TABLE
 from offload.clickhouse.checksums import cold_sources
 from offload.clickhouse.server import partition_of, partition_rows, truncate
@@ -27,7 +27,7 @@ from offload.errors import HotStoreError, OffloadError
 from offload.files.export import select_of
 from offload.files.paths import file_paths
 from offload.publish.pause import Deadline, pause, resume, wait_for_queries
-from offload.publish.publication_log import OpenPublication, PublicationLog
+from offload.publish.publication_log import OpenPublication, PublicationBusyError, PublicationLog
 from offload.publish.published import day_span, hot_partition_of, replace_from_staged
 from offload.publish.view_override import CandleSource, ViewOverride, frame_seconds, plain_views, remove_override
 from offload.tables.cold_tables import BY_NAME, GOLD, ColdTable
@@ -44,6 +44,8 @@ READER_WAIT_SECONDS = 300.0
 # Within seconds a worker repeats an insert that failed half-way.
 INSERT_REPEAT_SECONDS = 30.0
 INSERT_POLL_SECONDS = 0.2
+# How long to wait while others publish: the pods of a Job take turns, and the lease of one that died is a part of it.
+TURN_SECONDS = 3600.0
 T = TypeVar("T")
 _SILVER = BY_NAME["silver_trades"]
 
@@ -80,16 +82,23 @@ class DayPublisher:
         return self.tiers.shards
 
     def finish_open(self) -> None:
-        """Finish the publications of processes that died.
+        """Finish the publications of processes that died. Waits for another process that does so.
 
         Raises:
             ReplicaAwayError: a replica of the cluster does not answer.
-            PublicationBusyError: another process is publishing.
-            DayPublishError: as `publish`.
+            PublicationBusyError, DayPublishError: as `publish`.
         """
+        retry_in_turn(TURN_SECONDS, PublicationBusyError)(self._finish_dead)
+
+    def _finish_dead(self) -> None:
         shards = self.shards
-        for entry in self.log.open():
-            self.log.claim(entry)
+        dead = [entry for entry in self.log.open() if not self.log.is_alive(entry)]
+        if not dead:
+            return
+        # Two processes that finish one publication would make its states twice, so the finisher takes a turn.
+        keys, ids = {key for entry in dead for key in entry.keys}, {entry.publication for entry in dead}
+        turn = self.log.begin(uuid4().hex[:12], sorted(keys), dead[0].from_us, "staged", (), "", beside=ids)
+        for entry in dead:
             override = ViewOverride(
                 entry.source, entry.publication, entry.keys, entry.from_us, entry.from_us + DAY_US, entry.frames
             )
@@ -102,20 +111,25 @@ class DayPublisher:
             resume(shards, entry.publication)
             self._end_override(plain_views(self.tiers.settings))
             self.log.note(entry, "ended", "")
+        self.log.note(turn, "ended", "")
 
-    def publish(self, tables: Mapping[str, Table], day: Slice, keys: Sequence[str], rules_version: str) -> list[str]:
+    def publish(self, day: Slice, keys: Sequence[str], rules_version: str) -> list[str]:
         """Replace the hot rows of some exchanges and a day by those of Iceberg; returns the partitions that changed.
 
-        `tables`: cold tables by name. Partitions that are only cold are skipped.
+        Partitions that are only cold are skipped. While another process publishes, this one waits.
 
         Raises:
+            PublicationBusyError: others have been publishing for `TURN_SECONDS`.
             DayPublishError: Gold lacks trades, or the preparation took longer than the pause.
             ArrivedMeanwhileError: the stream brought trades that were just added.
             HalfPublishedError: a shard failed in the middle of the switch.
             PauseError: a query that the publication has to wait for does not end.
             HotStoreError: ClickHouse failed.
         """
-        self.finish_open()
+        return retry_in_turn(TURN_SECONDS, PublicationBusyError)(self._publish, day, keys, rules_version)
+
+    def _publish(self, day: Slice, keys: Sequence[str], rules_version: str) -> list[str]:
+        self._finish_dead()
         hot_gold = self._hot_gold(day)
         frames = tuple(cold.timeframe for cold, _ in hot_gold)
         is_hot = bool(hot_partition_of(self.shards, _SILVER, day))
@@ -124,12 +138,12 @@ class DayPublisher:
         source = self._candle_source(day, keys, frames) if is_hot else "staged"
         begun = self.log.begin(uuid4().hex[:12], keys, day.from_us, source, frames, rules_version)
         override = ViewOverride(source, begun.publication, tuple(keys), day.from_us, day.to_us, frames)
-        views = plain_views(self.tiers.settings)
+        views, silver = plain_views(self.tiers.settings), self.tiers.cold.load(_SILVER)
         try:
             override.apply(self.shards.replicas, self.tiers.settings.clickhouse_database, views)
             wait_for_queries(self.shards.replicas, "reads_under_way.sql", READER_WAIT_SECONDS)
-            seconds = PAUSE_SECONDS + self._rows(tables["silver_trades"], day) / ROWS_A_SECOND
-            self._wait_for(day, lambda: self._switch(tables, override, begun, seconds, is_hot, rules_version) or None)
+            seconds = PAUSE_SECONDS + self._rows(silver, day) / ROWS_A_SECOND
+            self._wait_for(day, lambda: self._switch(silver, override, begun, seconds, is_hot, rules_version) or None)
         except HalfPublishedError:
             raise
         except OffloadError:
@@ -138,14 +152,17 @@ class DayPublisher:
                 self.log.note(begun, "ended", rules_version)
             raise
         self._end_override(views)
+        if source == "silver":
+            # Before the turn ends, as the next publication prepares its rows there. A staged source stays until then:
+            # whoever finished this publication would need it.
+            self._empty_staged()
         self.log.note(begun, "ended", rules_version)
-        self._empty_staged()
-        silver = [f"silver_trades/{instant(day.from_us):%Y%m%d}"] if is_hot else []
-        return silver + [f"{STATE_TABLE}/{partition}" for partition in dict.fromkeys(name for _, name in hot_gold)]
+        of_silver = [f"silver_trades/{instant(day.from_us):%Y%m%d}"] if is_hot else []
+        return of_silver + [f"{STATE_TABLE}/{partition}" for partition in dict.fromkeys(name for _, name in hot_gold)]
 
     def _switch(
         self,
-        tables: Mapping[str, Table],
+        silver: Table,
         override: ViewOverride,
         begun: OpenPublication,
         seconds: float,
@@ -157,7 +174,7 @@ class DayPublisher:
         with pause(self.shards, override.publication, day, seconds) as deadline:
             if is_hot and override.source == "silver" and not self._is_gold_complete(override):
                 return False
-            self._stage(tables["silver_trades"], day, override.keys, is_hot)
+            self._stage(silver, day, override.keys, is_hot)
             self.shards.catch_up("silver_trades_staged")
             if deadline.seconds_left() < MARGIN_SECONDS:
                 raise DayPublishError(

@@ -214,7 +214,7 @@ class Rederivation:
                     break
                 show(len(self.keys) - 1, "publishing")
                 try:
-                    names = self.publisher.publish(tables, day, stale, self.rules.version)
+                    names = self.publisher.publish(day, stale, self.rules.version)
                 except ArrivedMeanwhileError as error:
                     if attempt == PUBLISH_TRIES - 1:
                         raise
