@@ -21,6 +21,7 @@ from config.settings import Settings
 from ddl.grants import lacking
 from ddl.readers import readers_database
 from offload.clickhouse.client import ClickHouseHttp
+from offload.clickhouse.shards import Shards
 from offload.clickhouse.tiers import Tiers
 from offload.errors import HotStoreError
 from offload.pins import Pins
@@ -202,8 +203,13 @@ def test_on_a_cluster_a_day_is_re_derived_as_its_user(
         done = CliRunner().invoke(app, ["rederive", *span])
         assert done.exit_code == 0, f"{done.output} {done.exception}"
         assert Readers(readers).count("silver_trades") == within(trades, LOW).height < within(trades, HIGH).height
+        client = ClickHouseHttp(readers)
         with pytest.raises(HotStoreError, match="Not enough privileges"):
-            ClickHouseHttp(readers).command("DROP TABLE silver_trades", {})
+            client.command("DROP TABLE silver_trades", {})
+        # There is no Keeper here, but the statement is one, and allowed.
+        several = Shards(client, (ClickHouseHttp(told),), (client, client))
+        with pytest.raises(HotStoreError, match="not replicated"):
+            several.catch_up("silver_trades")
 
 
 def test_the_doctor_finds_what_a_user_lacks(settings: tuple[Settings, Become]) -> None:
