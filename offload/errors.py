@@ -14,7 +14,7 @@ class HotStoreError(OffloadError):
 
 
 class ReplicaAwayError(OffloadError):
-    """A replica of the cluster does not answer. Nothing was changed; run again when it is back."""
+    """A replica of the cluster does not answer. No day was changed; run again when it is back."""
 
 
 class BrokenExportError(OffloadError):

@@ -45,8 +45,8 @@ class Shards:
             on_each = tuple(hot.at(str(row["host_name"]), str(row["readers_database"])) for row in replicas)
         except HotStoreError as error:
             raise ReplicaAwayError(
-                f"{error} A re-derivation needs every replica of every shard: nothing was changed. Run the same "
-                "command again when it is back."
+                f"{error} A re-derivation needs every replica of every shard: no day was changed. Run the same command "
+                "again when it is back."
             ) from error
         return cls(hot, each, on_each)
 

@@ -1,4 +1,5 @@
 """Replaces Silver and Gold of a day in the hot tables: a query sees all of the old version or all of the new one.
+On a cluster the shards replace it one after the other, so this holds for each market.
 
 The day's Silver is prepared in a staging table. The candle views get an override (`offload.publish.view_override`) that
 computes the day's candles from Silver. Then one REPLACE PARTITION switches Silver and all candles at once, and the
@@ -34,6 +35,7 @@ from offload.tables.cold_tables import BY_NAME, GOLD, ColdTable
 from offload.tables.slice_records import offloaded_hours, open_hours
 from offload.tables.slices import DAY_US, Slice, instant
 
+# Of a pause, for each shard.
 PAUSE_SECONDS = 30.0
 # The partition is replaced only while this much of the pause is left.
 MARGIN_SECONDS = 10.0
@@ -103,7 +105,9 @@ class DayPublisher:
                 entry.source, entry.publication, entry.keys, entry.from_us, entry.from_us + DAY_US, entry.frames
             )
             if entry.source == "silver" or entry.is_switched:
-                with pause(shards, entry.publication, _day_of(override), PAUSE_SECONDS) as deadline:
+                day = _day_of(override)
+                seconds = self._pause_seconds(self.tiers.cold.load(_SILVER), day)
+                with pause(shards, entry.publication, day, seconds) as deadline:
                     self._rebuild_states(override, deadline)
                     if not entry.is_switched:
                         # Silver of some shards may be new, so the workers load their trades again.
@@ -142,7 +146,7 @@ class DayPublisher:
         try:
             override.apply(self.shards.replicas, self.tiers.settings.clickhouse_database, views)
             wait_for_queries(self.shards.replicas, "reads_under_way.sql", READER_WAIT_SECONDS)
-            seconds = PAUSE_SECONDS + self._rows(silver, day) / ROWS_A_SECOND
+            seconds = self._pause_seconds(silver, day)
             self._wait_for(day, lambda: self._switch(silver, override, begun, seconds, is_hot, rules_version) or None)
         except HalfPublishedError:
             raise
@@ -282,6 +286,9 @@ class DayPublisher:
         """The Gold tables whose candles of the day are hot, each with the partition to which they belong."""
         partitions = [(cold, hot_partition_of(self.shards, cold, day)) for cold in GOLD]
         return [(cold, partition) for cold, partition in partitions if partition]
+
+    def _pause_seconds(self, silver: Table, day: Slice) -> float:
+        return PAUSE_SECONDS * len(self.shards.each) + self._rows(silver, day) / ROWS_A_SECOND
 
     def _rows(self, silver: Table, day: Slice) -> int:
         """Estimate of the number of rows to stage."""

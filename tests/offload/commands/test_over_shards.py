@@ -112,7 +112,7 @@ def test_a_replica_that_is_away_is_said_before_anything_changes(
     before = state(shards)
     hot = ClickHouseHttp(shards)
     monkeypatch.setattr(hot, "at", lambda _host, database: ClickHouseHttp(_nowhere(shards, database)))
-    with pytest.raises(ReplicaAwayError, match="every replica of every shard: nothing was changed"):
+    with pytest.raises(ReplicaAwayError, match="every replica of every shard: no day was changed"):
         rederive(Tiers.open(shards, hot), FROM, DAY_AFTER, exchange="binance")
     assert state(shards) == before
 
@@ -133,6 +133,7 @@ def test_a_day_follows_the_rules(shards: Settings, trades: pl.DataFrame, monkeyp
 def test_a_trade_is_accepted(
     shards: Settings, trades: pl.DataFrame, accepted: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    rederive(Tiers.open(shards), FROM, DAY_AFTER, exchange="binance")
     as_environment(shards, monkeypatch)
     done = ask("dlq", "accept", "--exchange", "binance", "--yes")
     assert len(done["corrections"]) == sum(day["altered"] for day in done["days"]) == 1
