@@ -82,8 +82,8 @@ def node_of_a_cluster(folder: Path) -> Iterator[Node]:
     assert grants in users
     be_user(folder, users.replace(grants, f"{grants}<query>GRANT READ, WRITE ON REMOTE</query>"))
     node = Node(folder / "node", program=("-c", _START, str(folder)))
-    node.start()
     try:
+        node.start()
         yield node
     finally:
         node.stop()
