@@ -5,27 +5,32 @@ from __future__ import annotations
 from config.settings import Settings
 from ddl.client import SqlClient
 from ddl.quoting import quote_name
-from ddl.readers import is_readers_database
+from ddl.readers import SUFFIX, is_readers_database
 from ddl.render import render_template
 
 _OBJECT_STORE = "S3"
 # The privileges to replace and remove rows, and to pause inserts.
 _IN_TABLES = ("ALTER DELETE", "OPTIMIZE", "TRUNCATE", "ALTER CONSTRAINT")
+# What a re-derivation needs besides in a shard's own database.
+_IN_SHARDS = (*_IN_TABLES, "SYSTEM SYNC REPLICA")
 
 
 def needed(settings: Settings) -> dict[str, tuple[str, ...]]:
     """The privileges by scope, as `deploy/compose/clickhouse/users.xml` grants them to the user `ingest`.
 
-    The readers' database of a cluster needs fewer (`deploy/cluster/files/cluster-users.xml`): its tables span all
-    shards, and accept no mutation, no constraint and no partition.
+    On a cluster (`deploy/cluster/files/cluster-users.xml`) partitions, constraints and mutations are those of the
+    shards' own database; the readers' database needs none of their privileges.
 
     `READ ON S3` is needed only if the warehouse is in a bucket: `MEDALLION_S3_ENDPOINT` is set, or the warehouse has an
     `s3://` address.
     """
     has_bucket = bool(settings.s3_endpoint) or settings.iceberg_warehouse.startswith("s3")
-    in_tables = () if is_readers_database(settings) else _IN_TABLES
+    is_cluster = is_readers_database(settings)
+    in_tables = () if is_cluster else _IN_TABLES
+    of_shards = f"{quote_name(settings.clickhouse_database.removesuffix(SUFFIX))}.*"
     return {
         f"{quote_name(settings.clickhouse_database)}.*": ("SELECT", "INSERT", *in_tables, "CREATE VIEW", "DROP VIEW"),
+        **({of_shards: ("SELECT", "INSERT", *_IN_SHARDS)} if is_cluster else {}),
         "pin_*.*": ("SELECT", "CREATE DATABASE", "CREATE VIEW", "DROP VIEW"),
         "*.*": ("CREATE TEMPORARY TABLE",),
         "system.*": ("SELECT",),

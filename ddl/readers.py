@@ -27,6 +27,10 @@ _KEYS = {
     "quality_checks_log": _MARKET,
     "quality_anomalies_log": _MARKET,
     "rules_versions": "cityHash64(rules_version)",
+    # A re-derivation prepares a day's rows where Silver has them.
+    "silver_trades_staged": _MARKET,
+    # The steps of all publications are on one shard: every id has 12 digits.
+    "rederivations": "length(publication)",
     # A slice that is offloaded again replaces its row, so both rows must be on one shard.
     "offload_watermarks": "cityHash64(table_name, slice)",
     # Series are small, and an answer may have any markets, so all answers are on one shard: every id has 32 digits.
@@ -34,7 +38,7 @@ _KEYS = {
 }
 _ANY_SHARD = "rand()"
 # Working tables of a single shard, which nobody reads through this database.
-_INTERNAL = ("_leaving", "_staged")
+_INTERNAL = ("_leaving", "bronze_trades_staged")
 
 
 def readers_database(settings: Settings) -> str:

@@ -13,6 +13,10 @@ class HotStoreError(OffloadError):
     """ClickHouse refused a statement or does not answer. The current slice was not committed."""
 
 
+class ReplicaAwayError(OffloadError):
+    """A replica of the cluster does not answer. No day was changed; run again when it is back."""
+
+
 class BrokenExportError(OffloadError):
     """The Parquet stream ended early or does not fit the cold table. The file was removed; run the offload again."""
 

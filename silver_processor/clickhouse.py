@@ -30,7 +30,11 @@ _DICTIONARY_COLUMNS = frozenset(
 
 
 class SilverPausedError(RuntimeError):
-    """A re-derivation replaces a day of the rows. Nothing was inserted. De-duplicate the rows again, then insert."""
+    """A re-derivation replaces a day of the rows. De-duplicate the rows again, then insert them under the same token.
+
+    One server has inserted nothing. On a cluster shards that were not paused yet may have taken their part, and the
+    token keeps them from taking it again.
+    """
 
 
 class ClickHouse:

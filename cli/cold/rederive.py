@@ -11,10 +11,9 @@ import typer
 
 from cli.cold.offload import FORMATS, utc
 from cli.common.arguments import check_names, check_span
-from cli.common.context import DataDirOption, JsonOption, load_settings, out, print_json, print_table
+from cli.common.context import DataDirOption, JsonOption, load_settings, print_json, print_table
 from cli.common.work import Work, working
 from offload.clickhouse.tiers import Tiers
-from offload.publish.over_shards import why_not_publishable
 from offload.rederive.bronze import BronzeHourReport
 from offload.rederive.from_raw import RawReport, rederive_from_raw
 from offload.rederive.run import DayReport, RederiveProgress
@@ -50,7 +49,7 @@ def rederive(
     """Validate cold Bronze again by today's registry, and replace what differs in Silver and Gold, hot and cold.
 
     It works on whole UTC days of event time. Readers see a day as it was or as it is now. Live trades go on. If it is
-    killed, run it again: it completes the work. On a cluster it only says what would change (--dry-run).
+    killed, run it again: it completes the work. On a cluster it needs every replica, and --from-layer raw is refused.
     """
     start, end = utc(since), utc(until)
     assert start is not None
@@ -64,15 +63,10 @@ def rederive(
         report = _run(tiers, start, end, exchange, symbol, from_layer, dry_run, mend_gold, watch)
     if not report.days:
         check_names(settings, exchange, symbol, canonical=True)
-    # A run that is none of this raises before the first change.
-    why_not = why_not_publishable(tiers.hot) if dry_run else ""
     if as_json:
-        head = {"dry_run": dry_run, "from_layer": from_layer.value, "cannot_publish": why_not}
-        print_json({**head, **report.model_dump()})
+        print_json({"dry_run": dry_run, "from_layer": from_layer.value, **report.model_dump()})
     else:
         _print(report, dry_run, from_layer)
-        if why_not:
-            out.print(f"It cannot be done here: {why_not}")
 
 
 class _Watch:

@@ -42,14 +42,12 @@ def accept(
 
     Of each trade the newest message with reason trade_contradicts counts. An older one, or one that was superseded, is
     taken by its message, as `dlq list` prints it. Silver, Gold and the cold tables follow by
-    re-derivation of the days touched, which must be over. If it is killed, the same command completes the work. On a
-    cluster it only shows what would change.
+    re-derivation of the days touched, which must be over. If it is killed, the same command completes the work.
     """
     # Importing Polars and the Iceberg libraries takes a second, which the group's other commands do not need.
     from offload.accept import DeadLetterFilter, plan_accept  # noqa: PLC0415
     from offload.accept import accept as run_accept  # noqa: PLC0415
     from offload.clickhouse.tiers import Tiers  # noqa: PLC0415
-    from offload.publish.over_shards import why_not_publishable  # noqa: PLC0415
 
     check_span(since, until)
     named = parse_message(message or ())
@@ -66,7 +64,6 @@ def accept(
     tiers = Tiers.open(load_settings(data_dir))
     with err.status("Comparing versions …"):
         wanted = plan_accept(tiers, chosen)
-    why_not = why_not_publishable(tiers.hot)
     days: list[DayReport] = []
     if yes and not wanted.is_empty:
         with working("Accepting", "Run the same command again: it completes the work.", quiet=as_json) as work:
@@ -82,7 +79,6 @@ def accept(
         print_json(
             {
                 "dry_run": not yes,
-                "cannot_publish": why_not,
                 "corrections": wanted.corrections(),
                 "candles": wanted.candles(),
                 "refused": wanted.refused,
@@ -94,7 +90,7 @@ def accept(
             }
         )
     else:
-        _print(wanted, days, done=yes, why_not=why_not)
+        _print(wanted, days, done=yes)
 
 
 def _micros(moment: datetime | None, otherwise: int) -> int:
@@ -103,7 +99,7 @@ def _micros(moment: datetime | None, otherwise: int) -> int:
     return micros(moment.replace(tzinfo=UTC)) if moment else otherwise
 
 
-def _print(wanted: AcceptPlan, days: list[DayReport], *, done: bool, why_not: str) -> None:
+def _print(wanted: AcceptPlan, days: list[DayReport], *, done: bool) -> None:
     count = wanted.trades.height
     shown = f", the first {SHOWN} of {count:,}" if count > SHOWN else ""
     print_table(
@@ -129,7 +125,7 @@ def _print(wanted: AcceptPlan, days: list[DayReport], *, done: bool, why_not: st
     if wanted.agreeing.height:
         out.print(f"{wanted.agreeing.height:,} say by now what Silver has; they become duplicates.")
     if not done and not wanted.is_empty:
-        out.print(f"It cannot be done here: {why_not}" if why_not else "Do it with --yes.")
+        out.print("Do it with --yes.")
     if days:
         changed = [(day.exchange, day.day, day.added, day.removed, day.altered, day.letters_resolved) for day in days]
         names = ("exchange", "day", "added", "removed", "altered", "dead letters resolved")

@@ -141,6 +141,20 @@ def retry_on_conflict(*failures: type[Exception]) -> Callable[[Function], Functi
     return cast("Callable[[Function], Function]", decorate)
 
 
+def retry_in_turn(seconds: float, *failures: type[Exception]) -> Retrying:
+    """For processes that take turns. Repeats a call while it raises one of `failures`, for about `seconds`.
+
+    Pauses are random, 0.2 to 2 s, so that two processes do not meet again and again. After `seconds` the error of the
+    last call is raised.
+    """
+    return Retrying(
+        retry=tenacity.retry_if_exception_type(failures),
+        stop=tenacity.stop_after_delay(seconds),
+        wait=tenacity.wait_random(0.2, 2.0),
+        reraise=True,
+    )
+
+
 def poll(check: Callable[[], Result], seconds: float, interval_s: float) -> Result:
     """Call `check` every `interval_s` until its result is true, for about `seconds`.
 

@@ -71,6 +71,10 @@ class HotStore(Protocol):
         """Append rows, columns by name, without de-duplication. Raises HotStoreError."""
         ...
 
+    def at(self, host: str, database: str) -> HotStore:
+        """A client with the same login for another host and database. Raises HotStoreError."""
+        ...
+
     @contextmanager
     def parquet(self, sql: str, parameters: Parameters) -> Iterator[Iterator[bytes]]:
         """The result as the bytes of one Parquet file, in chunks. Raises HotStoreError.
@@ -88,6 +92,7 @@ class ClickHouseHttp:
     """
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         try:
             self._client = clickhouse_connect.get_client(
                 **clickhouse_http(settings), compress=False, send_receive_timeout=3600
@@ -125,6 +130,11 @@ class ClickHouseHttp:
             insert_arrow(self._client, table, rows, _INSERT_SETTINGS)
         except ClickHouseError as error:
             raise HotStoreError(f"ClickHouse refused rows for {table}: {error}") from error
+
+    def at(self, host: str, database: str) -> ClickHouseHttp:
+        return ClickHouseHttp(
+            self._settings.model_copy(update={"clickhouse_host": host, "clickhouse_database": database})
+        )
 
     @contextmanager
     def parquet(self, sql: str, parameters: Parameters) -> Iterator[Iterator[bytes]]:

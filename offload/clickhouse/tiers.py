@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from config.settings import Settings
 from offload.clickhouse.client import ClickHouseHttp, HotStore
+from offload.clickhouse.shards import Shards
 from offload.tables.catalog import ColdTier
 
 
@@ -16,6 +18,15 @@ class Tiers:
     settings: Settings
     hot: HotStore
     cold: ColdTier
+
+    @cached_property
+    def shards(self) -> Shards:
+        """The shards of the hot tables, looked up once.
+
+        Raises:
+            HotStoreError, ReplicaAwayError: as `Shards.of`.
+        """
+        return Shards.of(self.hot)
 
     @classmethod
     def open(cls, settings: Settings, hot: HotStore | None = None) -> Tiers:

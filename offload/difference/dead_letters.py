@@ -144,7 +144,8 @@ class DeadLetterChanges:
 
     def _delete(self, name: str, rows: pl.DataFrame) -> None:
         for batch in rows.iter_slices(_MESSAGES_A_STATEMENT):
-            self._day.hot.command(render(name), {"messages": coordinate_texts(batch)})
+            for shard in self._day.tiers.shards.each:
+                shard.command(render(name), {"messages": coordinate_texts(batch)})
 
 
 def _newly_rejected(difference: SilverDifference, leaving: pl.DataFrame, duplicates: pl.DataFrame) -> pl.DataFrame:

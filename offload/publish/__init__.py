@@ -1,1 +1,1 @@
-"""Replaces a day in the hot tables, all at once for every query. May import `retention` and below."""
+"""Replaces a day in the hot tables, of each shard all at once for every query. May import `retention` and below."""

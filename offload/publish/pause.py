@@ -1,17 +1,18 @@
 """Pauses inserts of one day into Silver while the day is replaced.
 
-A constraint on the table refuses these inserts, and ends by itself. The workers repeat refused inserts. Trades of other
-days pass, so the live stream does not wait.
+A constraint on the table of each shard refuses these inserts, and ends by itself. The workers repeat refused inserts.
+Trades of other days pass, so the live stream does not wait.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 from config.process.retry import poll
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.server import server_now_us
+from offload.clickhouse.shards import Shards
 from offload.clickhouse.templates import render
 from offload.errors import OffloadError
 from offload.tables.slices import SECOND_US, Slice
@@ -27,52 +28,55 @@ class PauseError(OffloadError):
 
 
 class Deadline:
-    """The time at which a pause ends by itself, by the server's clock."""
+    """The time at which a pause ends by itself, by each shard's clock. `ends` (s): in the order of the shards."""
 
-    def __init__(self, hot: HotStore, seconds: float) -> None:
-        self._hot = hot
-        self.until_s = server_now_us(hot) // SECOND_US + int(seconds) + 1
+    def __init__(self, shards: Shards, seconds: float) -> None:
+        self._shards = shards
+        self.ends = [server_now_us(shard) // SECOND_US + int(seconds) + 1 for shard in shards.each]
 
     def seconds_left(self) -> float:
-        """Seconds until the pause ends; negative afterwards."""
-        return self.until_s - server_now_us(self._hot) / SECOND_US
+        """Seconds until the pause of the first shard ends; negative afterwards."""
+        pairs = zip(self._shards.each, self.ends, strict=True)
+        return min(until_s - server_now_us(shard) / SECOND_US for shard, until_s in pairs)
 
 
 @contextmanager
-def pause(hot: HotStore, publication: str, day: Slice, seconds: float) -> Iterator[Deadline]:
+def pause(shards: Shards, publication: str, day: Slice, seconds: float) -> Iterator[Deadline]:
     """Keep rows of `day` out of Silver for at most `seconds`. On entry, inserts that began before have ended.
 
     Raises:
         PauseError: an insert into Silver takes more than a minute.
-        HotStoreError: ClickHouse failed.
+        HotStoreError: ClickHouse failed, or a replica of a shard is away.
     """
-    name = f"{NAME}_{publication}"
-    hot.command(render("resume_inserts.sql", constraint=name), {})
-    deadline = Deadline(hot, seconds)
-    hot.command(
-        render("pause_inserts.sql", constraint=name, until_s=deadline.until_s, from_us=day.from_us, to_us=day.to_us), {}
-    )
-    try:
-        wait_for_queries(hot, "inserts_under_way.sql", _INSERT_SECONDS)
+    resume(shards, publication)
+    deadline = Deadline(shards, seconds)
+    with ExitStack() as at_end:
+        at_end.callback(resume, shards, publication)
+        for shard, until_s in zip(shards.each, deadline.ends, strict=True):
+            span = {"until_s": until_s, "from_us": day.from_us, "to_us": day.to_us}
+            shard.command(render("pause_inserts.sql", constraint=f"{NAME}_{publication}", **span), {})
+        wait_for_queries(shards.replicas, "inserts_under_way.sql", _INSERT_SECONDS)
+        shards.catch_up("silver_trades")
         yield deadline
-    finally:
-        resume(hot, publication)
 
 
-def resume(hot: HotStore, publication: str) -> None:
+def resume(shards: Shards, publication: str) -> None:
     """End the pause; does nothing if there is none."""
-    hot.command(render("resume_inserts.sql", constraint=f"{NAME}_{publication}"), {})
+    with ExitStack() as every:
+        # One shard that fails does not keep the others paused.
+        for shard in reversed(shards.each):
+            every.callback(shard.command, render("resume_inserts.sql", constraint=f"{NAME}_{publication}"), {})
 
 
-def wait_for_queries(hot: HotStore, sql: str, seconds: float) -> None:
-    """Wait until the queries that `sql` (a file) finds now have ended. Later queries do not count.
+def wait_for_queries(servers: Sequence[HotStore], sql: str, seconds: float) -> None:
+    """Wait until the queries that `sql` (a file) finds now on these servers have ended. Later queries do not count.
 
     Raises:
         PauseError: one of them takes longer than `seconds`.
     """
 
     def running() -> set[str]:
-        return {str(row["query_id"]) for row in hot.rows(render(sql), {})}
+        return {str(row["query_id"]) for server in servers for row in server.rows(render(sql), {})}
 
     before = running()
     if before and not poll(lambda: not before & running(), seconds, _POLL_SECONDS):

@@ -1,13 +1,13 @@
 """The log of publications (table `rederivations`).
 
-It allows one publication at a time. The next process finishes a publication whose process died.
+It allows one publication at a time, on all shards. The next process finishes a publication whose process died.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -78,35 +78,32 @@ class PublicationLog:
         source: CandleSource,
         frames: Sequence[str],
         rules_version: str,
+        beside: Collection[str] = (),
     ) -> OpenPublication:
-        """Log a new publication.
+        """Log a new publication, if there is no other open one. Those of `beside` (ids) do not count.
+
+        Of two that begin at the same moment at least one gives way, whatever their clocks say: each looks for others
+        after it has logged itself.
 
         Raises:
-            PublicationBusyError: another publication began at the same time; the older one continues.
+            PublicationBusyError: there is another one; nothing is left of the new one.
         """
         mine = OpenPublication(
             publication, tuple(sorted(keys)), from_us, source, tuple(frames), False, _this_process(), 0
         )
         self.note(mine, "begun", rules_version)
-        first = self.open()[0]
-        if first.publication != publication:
+        others = [entry for entry in self.open() if entry.publication not in {publication, *beside}]
+        if others:
             self.note(mine, "ended", rules_version)
-            raise _busy(first)
+            raise _busy(others[0])
         return mine
 
-    def claim(self, publication: OpenPublication) -> None:
-        """Take over a publication whose owner is dead.
-
-        Raises:
-            PublicationBusyError: the owner is alive.
-        """
+    def is_alive(self, publication: OpenPublication) -> bool:
+        """Whether another process may still be working at a publication."""
         host, _, process = publication.owner.rpartition(":")
         if host == socket.gethostname():
-            alive = int(process) != os.getpid() and _is_running(int(process))
-        else:
-            alive = publication.lease_us > server_now_us(self.hot)
-        if alive:
-            raise _busy(publication)
+            return int(process) != os.getpid() and _is_running(int(process))
+        return publication.lease_us > server_now_us(self.hot)
 
     def note(self, publication: OpenPublication, step: PublicationStep, rules_version: str) -> None:
         """Log a step, with a row for each exchange, and renew the lease."""

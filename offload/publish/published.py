@@ -10,6 +10,7 @@ from config.valid_times import EARLIEST_US, END_US
 from offload.clickhouse.checksums import Checksums, add_checksums, checksums_of, cold_sources
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.server import partition_of
+from offload.clickhouse.shards import Shards
 from offload.clickhouse.templates import render
 from offload.files.export import select_of
 from offload.files.paths import file_paths
@@ -19,7 +20,7 @@ from offload.tables.slice_records import offloaded_hours
 from offload.tables.slices import Slice
 
 
-def is_published(hot: HotStore, tables: Mapping[str, Table], part: Slice) -> bool:
+def is_published(shards: Shards, tables: Mapping[str, Table], part: Slice) -> bool:
     """Whether the hot rows of an exchange and day are equal to those of Iceberg.
 
     `tables`: cold tables by name. Partitions that are only cold, and hours not offloaded yet, are not compared.
@@ -27,9 +28,10 @@ def is_published(hot: HotStore, tables: Mapping[str, Table], part: Slice) -> boo
     Raises:
         HotStoreError: ClickHouse failed.
     """
+    hot = shards.whole
     hours = offloaded_hours(tables["silver_trades"].properties)
     for cold in (BY_NAME["silver_trades"], *GOLD):
-        if not hot_partition_of(hot, cold, part):
+        if not hot_partition_of(shards, cold, part):
             continue
         span = day_span(part)
         if cold.layer == "gold":
@@ -49,17 +51,19 @@ def is_published(hot: HotStore, tables: Mapping[str, Table], part: Slice) -> boo
     return True
 
 
-def hot_partition_of(hot: HotStore, cold: ColdTable, day: Slice) -> str:
-    """The id of the hot partition to which the rows of a day belong; "" if the day is only cold now.
+def hot_partition_of(shards: Shards, cold: ColdTable, day: Slice) -> str:
+    """The id of the hot partition, of any shard, to which the rows of a day belong; "" if the day is only cold now.
 
     A day without a hot partition that has never left the hot tables is hot, since trades may move to it.
 
     Raises:
         HotStoreError: ClickHouse failed.
     """
-    partition = partition_of(hot, cold.hot_table, day, cold.partition_prefix)
+    of_shards = (partition_of(shard, cold.hot_table, day, cold.partition_prefix) for shard in shards.each)
+    if partition := next(filter(None, of_shards), ""):
+        return partition
     period = period_at(cold, day.from_us)
-    return partition or ("" if period in left_periods(hot, cold) else f"{cold.partition_prefix}{period}")
+    return "" if period in left_periods(shards.whole, cold) else f"{cold.partition_prefix}{period}"
 
 
 def day_span(part: Slice) -> dict[str, str | int | list[str]]:

@@ -10,7 +10,7 @@ are rebuilt behind the override. If Silver's partition is not hot, or the states
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,8 +49,8 @@ class ViewOverride:
         """SQL query that computes these states from the rows of the source."""
         return self._states("")
 
-    def apply(self, hot: HotStore, database: str, views: Mapping[str, str]) -> None:
-        """Apply the override to `views` (see `plain_views`) of `database`, one after the other.
+    def apply(self, servers: Sequence[HotStore], database: str, views: Mapping[str, str]) -> None:
+        """Apply the override to `views` (see `plain_views`) of `database` on each server, one after the other.
 
         Views with and without it show the same candles.
 
@@ -68,8 +68,9 @@ class ViewOverride:
             states=self._states(f"{database}."),
         )
         states = _from_states(database)
-        for statement in views.values():
-            hot.command(statement.replace(states, f"FROM\n(\n{rows}\n) AS state"), {})
+        for server in servers:
+            for statement in views.values():
+                server.command(statement.replace(states, f"FROM\n(\n{rows}\n) AS state"), {})
 
     def _states(self, database: str) -> str:
         table = "silver_trades" if self.source == "silver" else "silver_trades_staged"
@@ -85,7 +86,10 @@ def frame_seconds(codes: Collection[str]) -> list[int]:
 
 
 def plain_views(settings: Settings) -> dict[str, str]:
-    """The migrations' statements that create the views on candle states on one server, by view."""
+    """The statements that create the views on candle states in the database of the settings, by view.
+
+    They create them on one server: of a cluster, each replica is sent its own.
+    """
     one_server = settings.model_copy(update={"clickhouse_cluster": ""})
     states = _from_states(settings.clickhouse_database)
     return {
@@ -95,14 +99,15 @@ def plain_views(settings: Settings) -> dict[str, str]:
     }
 
 
-def remove_override(hot: HotStore, views: Mapping[str, str]) -> None:
-    """Remove the override from every candle view that has one.
+def remove_override(servers: Sequence[HotStore], views: Mapping[str, str]) -> None:
+    """Remove the override from every candle view that has one, on each server.
 
     Raises:
         HotStoreError: ClickHouse failed.
     """
-    for row in hot.rows(render("overridden_views.sql"), {"views": list(views)}):
-        hot.command(views[row["name"]], {})
+    for server in servers:
+        for row in server.rows(render("overridden_views.sql"), {"views": list(views)}):
+            server.command(views[row["name"]], {})
 
 
 def _from_states(database: str) -> str:

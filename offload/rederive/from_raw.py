@@ -9,10 +9,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from ddl.readers import is_readers_database
 from offload.clickhouse.server import server_now_us
 from offload.clickhouse.tiers import Tiers
-from offload.publish.over_shards import ensure_publishable
-from offload.rederive.bronze import BronzeHourReport, BronzeRederivation, HotBronze, RederivedHour
+from offload.rederive.bronze import BronzeHourReport, BronzeRederivation, BronzeRederiveError, HotBronze, RederivedHour
 from offload.rederive.run import DayReport, OnRederive, days_between, rederivation
 from offload.tables.slices import DAY_US, GRACE_US, Slice
 
@@ -46,11 +46,16 @@ def rederive_from_raw(
     A day outside the span is re-derived too if a Bronze row moves to or from it. `symbol` only limits Silver and Gold.
 
     Raises:
-        BronzeRederiveError: Iceberg lacks Raw of an hour that it has Bronze of.
-        OverShardsError: no day can be published. A dry run also needs the tables of one server.
+        BronzeRederiveError: the hot tables are over shards, also for a dry run; or Iceberg lacks Raw of an hour that it
+            has Bronze of.
         OffloadError: as `rederive`.
     """
-    ensure_publishable(tiers.hot)
+    if is_readers_database(tiers.settings):
+        raise BronzeRederiveError(
+            "Nothing was changed. A shard has the Bronze rows of the messages that it read from Kafka, and Iceberg "
+            "does not say which these are. So Bronze is made again on one server only. Leave out `--from-layer raw`: "
+            "then Silver and Gold are made again from Bronze."
+        )
     days = days_between(tiers.hot, start, end)
     wanted = {day.from_us for day in days}
     bronze = BronzeRederivation(tiers, exchange)

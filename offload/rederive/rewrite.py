@@ -17,6 +17,7 @@ from pyiceberg.io.pyarrow import parquet_file_to_data_file
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
+from config.process.retry import retry_on_conflict
 from offload.difference.candles import MINUTE_SECONDS, MinuteSpill, candles, count_altered
 from offload.difference.changes import DayChanges
 from offload.difference.day import SILVER, RederivedDay
@@ -45,39 +46,52 @@ _PENDING = "medallion.rederived."
 
 
 def rewrite_silver(day: RederivedDay, changes: DayChanges) -> Table:
-    """Commit the changes to Silver; returns the table after the commit.
+    """Commit the changes to Silver; returns the table after the commit. A commit to other days is no conflict.
 
     Raises:
-        CommitConflictError: an offload changed the day meanwhile; nothing was committed.
+        CommitConflictError: another process changed the day meanwhile; nothing was committed.
     """
-    table, attempt = changes.table, process_attempt()
-    old = [changes.tasks[number].file for number in sorted(changes.leaving_rows)]
+    attempt = process_attempt()
     new = _write(day, changes, attempt)
     try:
-        records = _records(changes, read_ledger(table.properties), attempt)
-        summary = {
-            SUMMARY_ATTEMPT: attempt,
-            SUMMARY_SLICES: ",".join(sorted(records)),
-            "medallion.rederived": day.part.id,
-        }
-        known = read_ledger(table.properties)
-        measures = {name: known[name].measure if name in known else None for name in records}
-        pending = {**measures, **_pending(table, day)}
-        properties = {**ledger_properties(records), _PENDING + day.part.id: json.dumps(pending)}
-        with begin_transaction(table) as transaction:
-            transaction.set_properties(properties)
-            with transaction.update_snapshot(snapshot_properties=summary).overwrite() as snapshot:
-                snapshot.delete_by_predicate(day.rows_of_day())
-                for file in old:
-                    snapshot.delete_data_file(file)
-                for file in new:
-                    snapshot.append_data_file(file)
+        _commit(day, changes, new, attempt)
     except (ValidationException, CommitFailedException) as error:
         for file in new:
-            remove(table.io, file.file_path)
-        message = f"An offload changed {day.part.id} meanwhile: {error}. Run the same command again."
+            remove(changes.table.io, file.file_path)
+        message = f"Another process changed {day.part.id} meanwhile: {error}. Run the same command again."
         raise CommitConflictError(message) from error
     return day.load(SILVER)
+
+
+@retry_on_conflict(CommitFailedException)
+def _commit(day: RederivedDay, changes: DayChanges, new: Sequence[DataFile], attempt: str) -> None:
+    """Commit to the table as it is now, if it has the day's files that were compared.
+
+    Raises:
+        ValidationException: it has others.
+        CommitFailedException: other processes keep committing.
+    """
+    table = day.load(SILVER)
+    if [task.file.file_path for task in day.silver_tasks(table)] != [task.file.file_path for task in changes.tasks]:
+        raise ValidationException("the day has other files than those that were compared")
+    known = read_ledger(table.properties)
+    records = _records(changes, known, attempt)
+    summary = {
+        SUMMARY_ATTEMPT: attempt,
+        SUMMARY_SLICES: ",".join(sorted(records)),
+        "medallion.rederived": day.part.id,
+    }
+    measures = {name: known[name].measure if name in known else None for name in records}
+    pending = {**measures, **_pending(table, day)}
+    # Two days may change one hour of arrival, whose record has the sum of both.
+    with begin_transaction(table, may_move=False) as transaction:
+        transaction.set_properties({**ledger_properties(records), _PENDING + day.part.id: json.dumps(pending)})
+        with transaction.update_snapshot(snapshot_properties=summary).overwrite() as snapshot:
+            snapshot.delete_by_predicate(day.rows_of_day())
+            for number in sorted(changes.leaving_rows):
+                snapshot.delete_data_file(changes.tasks[number].file)
+            for file in new:
+                snapshot.append_data_file(file)
 
 
 def _write(day: RederivedDay, changes: DayChanges, attempt: str) -> list[DataFile]:
@@ -106,15 +120,20 @@ def rewrite_gold(day: RederivedDay, silver: Table, minutes: MinuteSpill) -> None
     """Replace the day's candles in every Gold table in which a candle differs from those of `minutes`.
 
     Raises:
-        CommitConflictError: an offload changed a slice meanwhile.
+        CommitConflictError: other processes keep changing a slice.
     """
     pending, windows = _pending(silver, day), read_ledger(silver.properties)
     groups = [candles(group, MINUTE_SECONDS) for group in minutes.groups()]
     for cold in GOLD:
         _rewrite_candles(day, cold, groups, pending, windows)
     if pending:
-        with day.load(SILVER).transaction() as transaction:
-            transaction.remove_properties(_PENDING + day.part.id)
+        _clear_pending(day)
+
+
+@retry_on_conflict(CommitFailedException)
+def _clear_pending(day: RederivedDay) -> None:
+    with day.load(SILVER).transaction() as transaction:
+        transaction.remove_properties(_PENDING + day.part.id)
 
 
 def _pending(silver: Table, day: RederivedDay) -> dict[str, int | None]:
@@ -123,6 +142,7 @@ def _pending(silver: Table, day: RederivedDay) -> dict[str, int | None]:
     return measures
 
 
+@retry_on_conflict(CommitConflictError)
 def _rewrite_candles(
     day: RederivedDay,
     cold: ColdTable,
@@ -164,7 +184,12 @@ def _rewrite_candles(
         final=final,
         by_side=not rows["buy_volume"].null_count(),
     )
-    replace_slices(table, cold, attempt, [Replacement(Export(piece, files), record)], properties)
+    try:
+        replace_slices(table, cold, attempt, [Replacement(Export(piece, files), record)], properties)
+    except CommitConflictError:
+        for file in files:
+            remove(table.io, file.file_path)
+        raise
 
 
 def write_file(table: Table, path: str, pieces: Iterator[pl.DataFrame]) -> DataFile:

@@ -27,7 +27,6 @@ from offload.errors import OffloadError
 from offload.files.data_files import remove_abandoned
 from offload.files.scans import lean_arrow
 from offload.files.version_hint import publish_hints
-from offload.publish.over_shards import ensure_publishable
 from offload.publish.publication_log import PublicationLog
 from offload.publish.published import is_published
 from offload.publish.publisher import ArrivedMeanwhileError, DayPublisher
@@ -101,7 +100,7 @@ def rederive(
 
     Raises:
         RederiveError: a day is not over.
-        OverShardsError: no day can be published; a dry run works all the same.
+        ReplicaAwayError: a replica of the cluster does not answer.
         OffloadError: as `offload.run.run` and `DayPublisher.publish`; earlier days are done.
     """
     run = rederivation(tiers, exchange=exchange, symbol=symbol, dry_run=dry_run, mend_gold=mend_gold, progress=progress)
@@ -117,13 +116,7 @@ def rederivation(
     mend_gold: bool = False,
     progress: OnRederive = lambda _: None,
 ) -> Rederivation:
-    """Build a re-derivation from its parts. Parameters as `rederive`.
-
-    Raises:
-        OverShardsError: as `rederive`.
-    """
-    if not dry_run:
-        ensure_publishable(tiers.hot)
+    """Build a re-derivation from its parts. Parameters as `rederive`."""
     rules = Rules.of(SymbolRegistry.load(tiers.settings.symbols_file))
     return Rederivation(
         tiers=tiers,
@@ -131,7 +124,7 @@ def rederivation(
         keys=[exchange] if exchange else rules.exchanges.to_list(),
         symbol=symbol,
         is_dry_run=dry_run,
-        publisher=DayPublisher(tiers.settings, tiers.hot, PublicationLog(tiers.hot), mend_gold),
+        publisher=DayPublisher(tiers, PublicationLog(tiers.hot), mend_gold),
         sender=DeadLetterSender(tiers.settings, tiers.hot),
         progress=progress,
     )
@@ -216,12 +209,12 @@ class Rederivation:
             for attempt in range(PUBLISH_TRIES):
                 tables = self.tiers.cold.load_all()
                 parts = {key: Slice(day.from_us, day.to_us, key) for key in changed}
-                stale = [key for key, part in parts.items() if not is_published(self.tiers.hot, tables, part)]
+                stale = [key for key, part in parts.items() if not is_published(self.tiers.shards, tables, part)]
                 if not stale:
                     break
                 show(len(self.keys) - 1, "publishing")
                 try:
-                    names = self.publisher.publish(tables, day, stale, self.rules.version)
+                    names = self.publisher.publish(day, stale, self.rules.version)
                 except ArrivedMeanwhileError as error:
                     if attempt == PUBLISH_TRIES - 1:
                         raise

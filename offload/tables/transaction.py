@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.metadata import TableMetadata
 
@@ -24,6 +25,21 @@ class OneCopyTransaction(Transaction):
         return known[1]
 
 
-def begin_transaction(table: Table) -> Transaction:
-    """Begin a transaction on the table, for a `with` block; it commits if the block raises no error."""
-    return OneCopyTransaction(table)
+class UnmovedTransaction(OneCopyTransaction):
+    """One that commits to the snapshot on which it began, or not at all.
+
+    pyiceberg repeats a failed commit on the newer snapshot with the properties as they were set. Properties that were
+    computed from the older snapshot would undo those of the commit in between.
+    """
+
+    def _rebuild_snapshot_updates(self) -> None:
+        raise CommitFailedException("Another commit came first.")
+
+
+def begin_transaction(table: Table, *, may_move: bool = True) -> Transaction:
+    """Begin a transaction on the table, for a `with` block; it commits if the block raises no error.
+
+    After a commit in between that is no conflict it commits all the same, unless `may_move` is false; then it raises
+    CommitFailedException.
+    """
+    return OneCopyTransaction(table) if may_move else UnmovedTransaction(table)

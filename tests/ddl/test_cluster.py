@@ -72,8 +72,10 @@ def test_readers_are_all_that_a_service_or_an_analyst_asks_for() -> None:
     }
     readers = {statement.object: statement for statement in render_readers(CLUSTER)}
     assert local <= set(readers)
-    assert set(readers) - local == {"bronze_trades_sink", readers_database(CLUSTER)}
-    assert "cityHash64(exchange, symbol)" in readers["silver_trades"].sql
+    assert set(readers) - local == {"bronze_trades_sink", "silver_trades_staged", readers_database(CLUSTER)}
+    for market in ("silver_trades", "silver_trades_staged"):
+        assert "cityHash64(exchange, symbol)" in readers[market].sql, "a day is prepared where Silver has it"
+    assert "length(publication)" in readers["rederivations"].sql, "or the log has no order"
     assert "cityHash64(table_name, slice)" in readers["offload_watermarks"].sql, "or a slice has several watermarks"
     assert render_readers(ALONE) == []
 

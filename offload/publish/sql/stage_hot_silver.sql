@@ -25,4 +25,6 @@ WHERE timestamp >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
            ))
 {% endif %}
   )
-SETTINGS deduplicate_insert_select = 'disable'
+SETTINGS deduplicate_insert_select = 'disable',
+         -- On a cluster: a shard takes the rows by a plain insert, and one statement reads all shards.
+         deduplicate_insert = 'disable', parallel_distributed_insert_select = 0

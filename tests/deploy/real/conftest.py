@@ -17,11 +17,10 @@ from tests.offload.servers.maven import MissingError
 from tests.stack.conftest import kafka, medallion, state_home
 
 __all__ = ["kafka", "medallion", "state_home"]
-MONTH = (
-    "days.first=2026-10-01",
-    "days.count=31",
-    "days.command={backfill,--exchange,binance,--symbols,BTCUSDT\\,ETHUSDT}",
-)
+COMMANDS = {
+    "backfill": ["backfill", "--exchange", "binance", "--symbols", "BTCUSDT,ETHUSDT"],
+    "rederive": ["rederive", "--exchange", "binance"],
+}
 Render = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -60,10 +59,11 @@ def render_days(helm_program: Path) -> Render:
     return run
 
 
-@pytest.fixture(scope="session")
-def month(render_days: Render) -> dict[str, Any]:
-    """A back-fill of October 2026."""
-    done = render_days(*MONTH)
+@pytest.fixture(scope="session", params=COMMANDS)
+def month(request: pytest.FixtureRequest, render_days: Render) -> dict[str, Any]:
+    """A back-fill of October 2026, and its re-derivation."""
+    words = ",".join(word.replace(",", "\\,") for word in COMMANDS[request.param])
+    done = render_days("days.first=2026-10-01", "days.count=31", f"days.command={{{words}}}")
     assert done.returncode == 0, done.stderr
     manifest: dict[str, Any] = yaml.safe_load(done.stdout)
     return manifest

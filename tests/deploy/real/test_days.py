@@ -14,7 +14,7 @@ import typer
 import yaml
 
 from tests.deploy.conftest import ROOT
-from tests.deploy.real.conftest import MONTH, Render
+from tests.deploy.real.conftest import COMMANDS, Render
 from tests.deploy.test_cluster import TRAFFIC, WORKLOADS, allowed, component, days_pod
 from tests.deploy.test_settings_known import _parse
 
@@ -38,7 +38,8 @@ def asked(month: dict[str, Any], index: int, folder: Path) -> list[str]:
 def test_the_pods_have_every_day_once(month: dict[str, Any], tmp_path: Path) -> None:
     from cli.main import app
 
-    command = ["backfill", "--exchange", "binance", "--symbols", "BTCUSDT,ETHUSDT"]
+    (container,) = month["spec"]["template"]["spec"]["containers"]
+    command = COMMANDS[container["args"][0]]
     for index in range(month["spec"]["completions"]):
         day = date(2026, 10, 1) + timedelta(index)
         arguments = asked(month, index, tmp_path)
@@ -66,14 +67,6 @@ def test_the_policies_let_its_pods_do_their_work_and_no_more(month: dict[str, An
         if allowed(manifests, pod, other, port)
     }
     assert found == {one for one in TRAFFIC if one[0] == "days"}
-
-
-def test_re_derivations_are_refused_before_there_is_a_pod(render_days: Render) -> None:
-    """A cluster refuses each of them (tests/offload/commands/test_over_shards.py)."""
-    for more in ((), ("days.parallelism=1",)):
-        refused = render_days(*MONTH[:2], "days.command={rederive,--exchange,binance}", *more)
-        assert refused.returncode
-        assert "`medallion dlq replay`" in refused.stderr
 
 
 def test_an_installation_has_none(render_days: Render) -> None:

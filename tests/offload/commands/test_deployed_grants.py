@@ -21,16 +21,19 @@ from config.settings import Settings
 from ddl.grants import lacking
 from ddl.readers import readers_database
 from offload.clickhouse.client import ClickHouseHttp
+from offload.clickhouse.shards import Shards
 from offload.clickhouse.tiers import Tiers
+from offload.errors import HotStoreError
 from offload.pins import Pins
 from offload.retention.gate import close_gate
 from offload.run import run
 from offload.tables.catalog import ColdTier
 from tests.clickhouse import PASSWORD
+from tests.offload.command_line import as_environment
 from tests.offload.commands.deployed_commands import ENDS_WITH, EXCUSED, as_ingest, leaves
-from tests.offload.commands.shards import make_sink
+from tests.offload.commands.shards import Readers, be_user, make_readers, make_sink, node_of_a_cluster
 from tests.offload.conftest import Node, new_settings
-from tests.offload.hot_tables import HotTables, read_tape
+from tests.offload.hot_tables import HotTables, of_one_hour, read_tape
 from tests.offload.rederive.rederiving import FROM, HIGH, LOW, TO, dead_letters, fill, limited, within
 from tests.offload.rederive.test_accept import come, later, turned
 from tests.series.klines import csv, minutes
@@ -176,6 +179,37 @@ def test_each_user_may_do_its_work(
         with pytest.raises(DatabaseError, match="Not enough privileges"):
             hot.client.command(denied)
     assert_readable(told, database)
+
+
+# Its siblings: test_over_shards.py does the same as a user who may do anything.
+@pytest.mark.nightly
+def test_on_a_cluster_a_day_is_re_derived_as_its_user(
+    tape: Path, brokers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with node_of_a_cluster(tmp_path) as node:
+        ports = {"kafka_bootstrap_servers": brokers, "clickhouse_port": node.native_port}
+        told = new_settings(node.http_port, tmp_path, Settings().clickhouse_database).model_copy(update=ports)
+        hot = HotTables(told)
+        trades = of_one_hour(read_tape(tape)).tail(300)
+        fill(hot, trades, HIGH)
+        readers = make_readers(hot)
+        run(Tiers.open(readers))
+        node.stop()
+        be_user(tmp_path, users_of_the_node("ingest", CLUSTER))
+        node.start()
+        # The trades that are beyond the limit become dead letters, and leave.
+        as_environment(limited(readers, tmp_path, LOW), monkeypatch)
+        span = ("--from", f"{FROM:%Y-%m-%d}", "--to", f"{TO:%Y-%m-%d}", "--exchange", "binance")
+        done = CliRunner().invoke(app, ["rederive", *span])
+        assert done.exit_code == 0, f"{done.output} {done.exception}"
+        assert Readers(readers).count("silver_trades") == within(trades, LOW).height < within(trades, HIGH).height
+        client = ClickHouseHttp(readers)
+        with pytest.raises(HotStoreError, match="Not enough privileges"):
+            client.command("DROP TABLE silver_trades", {})
+        # There is no Keeper here, but the statement is one, and allowed.
+        several = Shards(client, (ClickHouseHttp(told),), (client, client))
+        with pytest.raises(HotStoreError, match="not replicated"):
+            several.catch_up("silver_trades")
 
 
 def test_the_doctor_finds_what_a_user_lacks(settings: tuple[Settings, Become]) -> None:

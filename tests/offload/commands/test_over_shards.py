@@ -1,12 +1,14 @@
-"""In the readers' database of a cluster: what would change a day is refused before it changes anything, and `doctor`
-finds there what `ddl apply` makes there."""
+"""In the readers' database of a cluster, whose tables are ClickHouse's own over all shards: days are re-derived, trades
+accepted, and `doctor` finds there what `ddl apply` makes there. Two shards: test_two_shards.py."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
@@ -14,49 +16,56 @@ from cli.main import app
 from cli.stack.doctor.servers import migrations
 from config.settings import Settings
 from ddl.readers import SUFFIX
-from offload.accept import DeadLetterFilter, accept, plan_accept
 from offload.clickhouse.client import ClickHouseHttp
 from offload.clickhouse.tiers import Tiers
-from offload.publish.over_shards import OverShardsError
-from offload.rederive.from_raw import rederive_from_raw
+from offload.errors import ReplicaAwayError
 from offload.rederive.run import rederive
 from offload.run import run
 from offload.tables.cold_tables import TABLES
 from tests.offload.command_line import as_environment
-from tests.offload.commands.shards import make_readers, node_of_a_cluster
-from tests.offload.conftest import new_settings
+from tests.offload.commands.shards import Readers, make_readers
+from tests.offload.conftest import Node, new_settings
 from tests.offload.hot_tables import HotTables, of_one_hour, read_tape
-from tests.offload.rederive.rederiving import FROM, HIGH, LOW, TO, dead_letters, fill, limited, within
-from tests.offload.rederive.test_accept import come, later, turned
+from tests.offload.rederive.rederiving import (
+    FROM,
+    HIGH,
+    LOW,
+    assert_is,
+    dead_letters,
+    fill,
+    limited,
+    within,
+)
+from tests.offload.rederive.test_accept import come, later, together, turned
 
-SPAN = ("--from", f"{FROM:%Y-%m-%d}", "--to", f"{TO:%Y-%m-%d}", "--exchange", "binance")
-CONTRADICTED = DeadLetterFilter(exchange="binance")
-Change = Callable[[Tiers], object]
+DAY_AFTER = FROM + timedelta(days=1)
+SPAN = ("--from", f"{FROM:%Y-%m-%d}", "--to", f"{DAY_AFTER:%Y-%m-%d}", "--exchange", "binance")
 
 
 @pytest.fixture(scope="module")
-def trades(tape: Path) -> int:
-    """How many a re-derivation by the higher limit would add."""
-    rows = read_tape(tape).tail(300)
-    return within(rows, HIGH).height - within(rows, LOW).height
+def trades(tape: Path) -> pl.DataFrame:
+    return of_one_hour(read_tape(tape)).filter(pl.col("time").dt.day() == 8).tail(300)
 
 
 @pytest.fixture(scope="module")
-def shards(tape: Path, brokers: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """The readers' database with offloaded trades of a low limit and a dead letter that may be accepted; the higher
-    limit is in force."""
-    folder = tmp_path_factory.mktemp("shards")
-    with node_of_a_cluster(folder) as node:
-        ports = {"kafka_bootstrap_servers": brokers, "clickhouse_port": node.native_port}
-        told = new_settings(node.http_port, folder).model_copy(update=ports)
-        hot = HotTables(told)
-        rows = of_one_hour(read_tape(tape).tail(300))
-        fill(hot, rows, LOW)
-        dead_letters(hot, rows, LOW)
-        come(hot, later(turned(within(rows, LOW).head(1))), "price_text, side")
-        readers = limited(make_readers(hot), folder, HIGH)
-        assert run(Tiers.open(readers)).slices
-        yield readers
+def accepted(trades: pl.DataFrame) -> pl.DataFrame:
+    """Another version of a trade, which a dead letter has."""
+    return later(turned(within(trades, LOW).head(1)))
+
+
+@pytest.fixture(scope="module")
+def shards(
+    trades: pl.DataFrame, accepted: pl.DataFrame, cluster_node: Node, cluster_folder: Path, brokers: str
+) -> Settings:
+    """The readers' database with offloaded trades of a low limit; the higher limit is in force."""
+    ports = {"kafka_bootstrap_servers": brokers, "clickhouse_port": cluster_node.native_port}
+    hot = HotTables(new_settings(cluster_node.http_port, cluster_folder).model_copy(update=ports))
+    fill(hot, trades, LOW)
+    dead_letters(hot, trades, LOW)
+    come(hot, accepted, "price_text, side")
+    readers = limited(make_readers(hot), cluster_folder, HIGH)
+    assert run(Tiers.open(readers)).slices
+    return readers
 
 
 def state(settings: Settings) -> tuple[dict[str, object], dict[str, int]]:
@@ -68,52 +77,69 @@ def state(settings: Settings) -> tuple[dict[str, object], dict[str, int]]:
     return {cold.name: tables.load(cold).metadata_location for cold in TABLES}, rows
 
 
-CHANGES: dict[str, Change] = {
-    "rederive": lambda tiers: rederive(tiers, FROM, TO, exchange="binance"),
-    "from raw": lambda tiers: rederive_from_raw(tiers, FROM, TO),
-    "from raw, dry run": lambda tiers: rederive_from_raw(tiers, FROM, TO, dry_run=True),
-    "accept": lambda tiers: accept(tiers, plan_accept(tiers, CONTRADICTED)),
-}
+def ask(*command: str) -> Any:
+    """What a command prints as JSON."""
+    done = CliRunner().invoke(app, [*command, "--json"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize(
-    "change",
-    # Without a dry run, the same is refused at the same place.
-    [pytest.param(change, id=name, marks=[pytest.mark.nightly] * ("dry" in name)) for name, change in CHANGES.items()],
-)
-def test_nothing_is_changed_in_either_tier(shards: Settings, change: Change) -> None:
-    """Iceberg alone used to change, and the command reported success."""
+def test_rejected_trades_are_sent_again(
+    shards: Settings, trades: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is sent to the workers, of whom there are none here, and is noted on its shard."""
+    as_environment(shards, monkeypatch)
+    rejected = trades.height - within(trades, LOW).height
+    replay = ["dlq", "replay", "--reason", "quantity_above_limit", "--yes", "--timeout", "1"]
+    assert f"{rejected} are on their way" in CliRunner().invoke(app, replay).stdout
+    _, rows = state(shards)
+    assert rows["bronze_trades_sink"] == rows["dlq_replays"] == rejected
+
+
+@pytest.mark.nightly
+def test_bronze_is_made_again_on_one_server_only(shards: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     before = state(shards)
-    assert plan_accept(Tiers.open(shards), CONTRADICTED).trades.height == 1
-    with pytest.raises(OverShardsError, match=r"silver_trades are tables over all shards.*`medallion dlq replay`"):
-        change(Tiers.open(shards))
+    as_environment(shards, monkeypatch)
+    for more in ([], ["--dry-run"]):
+        refused = CliRunner().invoke(app, ["rederive", *SPAN, "--from-layer", "raw", *more])
+        assert "Leave out `--from-layer raw`" in str(refused.exception)
     assert state(shards) == before
 
 
-def test_a_dry_run_says_what_would_change_and_that_it_cannot(
-    shards: Settings, trades: int, monkeypatch: pytest.MonkeyPatch
+def test_a_replica_that_is_away_is_said_before_anything_changes(
+    shards: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    as_environment(shards, monkeypatch)
-    runner = CliRunner()
-    dry = json.loads(runner.invoke(app, ["rederive", *SPAN, "--dry-run", "--json"]).stdout)
-    assert sum(day["added"] for day in dry["days"]) == trades
-    accepted = json.loads(runner.invoke(app, ["dlq", "accept", "--exchange", "binance", "--json"]).stdout)
-    assert len(accepted["corrections"]) == 1
-    for told in (dry, accepted):
-        assert "over all shards" in told["cannot_publish"]
-    for command in (["rederive", *SPAN, "--dry-run"], ["dlq", "accept", "--exchange", "binance"]):
-        said = runner.invoke(app, command)
-        assert said.exit_code == 0
-        assert "It cannot be done here" in said.stdout
+    before = state(shards)
+    hot = ClickHouseHttp(shards)
+    monkeypatch.setattr(hot, "at", lambda _host, database: ClickHouseHttp(_nowhere(shards, database)))
+    with pytest.raises(ReplicaAwayError, match="every replica of every shard: no day was changed"):
+        rederive(Tiers.open(shards, hot), FROM, DAY_AFTER, exchange="binance")
+    assert state(shards) == before
 
 
-def test_what_the_message_offers_instead_works(shards: Settings, trades: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each rejected trade is sent to the workers, of whom there are none here, and is noted on its shard."""
+def _nowhere(settings: Settings, database: str) -> Settings:
+    return settings.model_copy(update={"clickhouse_http_port": 1, "clickhouse_database": database})
+
+
+# Of the fast tier: test_two_shards.py.
+@pytest.mark.nightly
+def test_a_day_follows_the_rules(shards: Settings, trades: pl.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     as_environment(shards, monkeypatch)
-    replay = ["dlq", "replay", "--reason", "quantity_above_limit", "--yes", "--timeout", "1"]
-    assert f"{trades} are on their way" in CliRunner().invoke(app, replay).stdout
-    _, rows = state(shards)
-    assert rows["bronze_trades_sink"] == rows["dlq_replays"] == trades
+    (day,) = ask("rederive", *SPAN)["days"]
+    assert day["added"] == within(trades, HIGH).height - within(trades, LOW).height
+    assert {name.partition("/")[0] for name in day["published"]} == {"silver_trades", "gold_ohlcv_state"}
+    assert_is(Readers(shards), shards, within(trades, HIGH))
+
+
+@pytest.mark.nightly
+def test_a_trade_is_accepted(
+    shards: Settings, trades: pl.DataFrame, accepted: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rederive(Tiers.open(shards), FROM, DAY_AFTER, exchange="binance")
+    as_environment(shards, monkeypatch)
+    done = ask("dlq", "accept", "--exchange", "binance", "--yes")
+    assert len(done["corrections"]) == sum(day["altered"] for day in done["days"]) == 1
+    assert_is(Readers(shards), shards, together(within(trades, HIGH), accepted))
 
 
 def test_the_gate_says_that_it_has_compared_nothing(shards: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
