@@ -17,6 +17,8 @@ from typing import Any, Self
 from config.errors import MedallionError
 
 DONE: dict[str, Any] = {"done": True}
+# Each line begins so.
+_BEGIN = b'{"name": "'
 
 
 class CheckpointError(MedallionError):
@@ -38,10 +40,15 @@ class BackfillCheckpoint:
         """Read the steps of earlier runs.
 
         Raises:
-            CheckpointError: another process uses the file, or it is no checkpoint file.
+            CheckpointError: another process uses the file, it cannot be made, or it is no checkpoint file.
         """
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as error:
+            raise CheckpointError(
+                f"{self._path} cannot be made or opened ({error.strerror}): give another file with --state"
+            ) from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -49,12 +56,19 @@ class BackfillCheckpoint:
             raise CheckpointError(
                 f"{self._path} is in use by another back-fill: wait for its end, or give another file with --state"
             ) from error
-        content = self._path.read_bytes()
-        whole = _whole_lines(content)
-        if whole != content:
+        try:
+            content = self._path.read_bytes()
+            whole = _whole_lines(content)
+            self._steps = _steps_of(self._path, whole, self._warehouse)
+            rest = content[len(whole) :]
+            if rest and not (rest.startswith(_BEGIN) or _BEGIN.startswith(rest)):
+                raise _no_checkpoint(self._path, whole.count(b"\n") + 1)
+        except CheckpointError:
+            os.close(self._descriptor)
+            raise
+        if rest:
             # The process was killed while it wrote its last line. The step before it counts.
             os.truncate(self._descriptor, len(whole))
-        self._steps = _steps_of(self._path, whole, self._warehouse)
         return self
 
     def __exit__(
@@ -117,8 +131,12 @@ def _steps_of(path: Path, content: bytes, warehouse: str) -> dict[str, dict[str,
             name, of = str(step.pop("name")), step.pop("warehouse", None)
             if of == warehouse:
                 steps[name] = step
-        except (ValueError, KeyError, AttributeError, RecursionError) as error:
-            raise CheckpointError(
-                f"{path} is no checkpoint file of a back-fill (line {number:,}): give another file with --state"
-            ) from error
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+            raise _no_checkpoint(path, number) from error
     return steps
+
+
+def _no_checkpoint(path: Path, line: int) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is no checkpoint file of a back-fill (line {line:,}): give another file with --state"
+    )

@@ -22,7 +22,7 @@ from confluent_kafka import Message
 
 from cli.common.state_folder import stack_id
 from config.settings import Settings
-from producers.backfill.checkpoint import BackfillCheckpoint
+from producers.backfill.checkpoint import BackfillCheckpoint, CheckpointError
 from producers.backfill.dumps import Day
 from producers.backfill.from_dumps import backfill, days
 from producers.backfill.report import DumpReport
@@ -229,6 +229,33 @@ def test_a_day_without_trades_is_done_only_where_the_venue_says_so(
     assert fill_all(tmp_path, settings, tmp_path / "s").skipped == 1
 
 
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [(b"PK\x03\x04 a zip without line ends", 1), (b'["no step"]\nmore', 1), (b'{"name": "x"}\nid,price', 2)],
+)
+def test_another_file_named_as_the_checkpoint_stays_as_it_is(content: bytes, line: int, tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    path.write_bytes(content)
+    with (
+        pytest.raises(CheckpointError, match=rf"no checkpoint file of a back-fill \(line {line}\)"),
+        BackfillCheckpoint(path, "w"),
+    ):
+        pass
+    assert path.read_bytes() == content
+    with pytest.raises(CheckpointError, match="cannot be made or opened"), BackfillCheckpoint(path / "below", "w"):
+        pass
+
+
+def test_the_last_line_that_was_cut_off_is_taken_away(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    step = b'{"name": "dump x", "warehouse": "w", "done": true}\n'
+    for cut in (1, 12, len(step) - 1):
+        path.write_bytes(step + step[:cut])
+        with BackfillCheckpoint(path, "w") as steps:
+            assert steps.is_done("dump x")
+        assert path.read_bytes() == step
+
+
 def cli(*arguments: str | Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MEDALLION_")}
     asked = ["backfill", "--exchange", "binance", "--from", "2025-01-01", "--to", "2025-01-02", *map(str, arguments)]
@@ -252,6 +279,10 @@ def test_the_command_refuses_patterns_and_unknown_symbols_and_names_what_failed(
         assert refused.returncode == 2
         assert "is no symbol" in refused.stderr
         assert pattern.split(",")[-1] in refused.stderr
+    for place in ("", str(files / "BTCUSDT-trades-2025-01-01.csv"), "/nowhere", "s3://bucket/dumps"):
+        refused = cli("--symbols", "BTCUSDT", "--source", place, environment=environment)
+        assert refused.returncode == 2
+        assert "is no folder" in refused.stderr or "is no such address" in refused.stderr
     unknown = cli("--symbols", "BTCUSDT,WHATUSDT,btcusdt", "--source", files, environment=environment)
     assert unknown.returncode == 2
     assert "has no 'WHATUSDT' of binance" in unknown.stderr
