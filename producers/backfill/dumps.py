@@ -17,7 +17,7 @@ import msgspec
 from producers import metrics
 from producers.backfill import dump_files
 from producers.backfill.dump_content import DumpError, DumpFile
-from producers.backfill.dump_files import URL
+from producers.backfill.dump_files import MARKETS, URL
 from producers.exchanges.model import PLACEHOLDER, id_number, is_placeholder
 from producers.gaps.id_ranges import TimedRanges
 from producers.kafka.envelope import Envelope
@@ -25,8 +25,6 @@ from producers.timestamps import event_time_us, now_us
 
 __all__ = ["MARKETS", "URL", "Day", "DumpContents", "DumpError", "TimeSpan", "inspect", "markets", "messages", "opened"]
 
-# The folder of each exchange code in Binance's tree.
-MARKETS = {"binance": "spot", "binance_usdm": "futures/um", "binance_coinm": "futures/cm"}
 _SIDE_OF_BUYER_IS_MAKER = {"true": "SELL", "false": "BUY"}
 # The exchange's names of the columns, in order.
 _NAMES = (
@@ -218,31 +216,26 @@ def _rows(day: Day, stored: DumpFile) -> Iterator[_Row]:
         odd: _Row | None = None
         width = 0
         for number, line in enumerate(lines, start=1):
-            raw = _marked(line, where) if number == 1 else line
-            text = raw.decode("utf-8", errors="backslashreplace").rstrip("\r\n")
+            if number == 1 and (line.startswith(_UTF_16) or b"\0" in line):
+                raise DumpError(f"{where}: is UTF-16 or no text at all; save it as UTF-8, or fetch it again")
+            # Files that were joined have a byte order mark in the middle, too.
+            text = line.decode("utf-8", errors="backslashreplace").lstrip("\ufeff").rstrip("\r\n")
             columns = _columns(text)
             if not text.strip() or _is_header(columns, where):
                 continue
             time_us = _time_us(columns, width)
-            if time_us is None and not raw.endswith(b"\n"):
-                raise DumpError(
-                    f"{where}: its last line, {number:,}, is cut off: {text[:100]!r}; nothing of it is published;"
-                    " fetch it again"
-                )
             row = _Row(where, number, text, None if time_us is None else columns, time_us or 0)
+            if row.columns is None and not line.endswith(b"\n"):
+                raise DumpError(
+                    f"{where}: its last line, {number:,}, is cut off: {text[:100]!r}; nothing of it is published."
+                    f"{_hint(row)}"
+                )
             if row.columns is None:
                 odd = odd or row
             width = width or (len(columns) if row.columns is not None else 0)
             yield row
         if odd is not None and not width:
             raise DumpError(f"{where}: no row of it is a trade; line {odd.number:,}: {odd.text[:100]!r}.{_hint(odd)}")
-
-
-def _marked(line: bytes, where: str) -> bytes:
-    """The lines, with a byte order mark removed from the first."""
-    if line.startswith(_UTF_16) or b"\0" in line:
-        raise DumpError(f"{where}: is UTF-16 or no text at all; save it as UTF-8, or fetch it again")
-    return line.removeprefix(codecs.BOM_UTF8)
 
 
 def _columns(text: str) -> list[str]:
@@ -279,7 +272,10 @@ def _time_us(columns: list[str], width: int) -> int | None:
 
 
 def _hint(row: _Row) -> str:
+    """What to do about a row that is no trade."""
+    if "\r" in row.text:
+        return " Its lines end with CR alone: they must end with LF (`tr '\\r' '\\n'`)"
     for separator, name in ((";", "semicolons"), ("\t", "tabs")):
         if separator in row.text:
             return f" Its columns are separated by {name}: they must be by commas"
-    return " Fetch it again"
+    return " Fetch it again; if this is one of several files in a zip, take it out"

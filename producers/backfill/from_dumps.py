@@ -250,7 +250,7 @@ def _is_known(day: Day, source: str, step: dict[str, Any]) -> bool:
     if not step:
         return False
     if not dump_files.is_url(source):
-        return not dump_files.exists(day.stem, source)
+        return not dump_files.exists(day.stem, day.market, source)
     url = dump_files.address(day.stem, day.market, day.folder, source)
     return dump_files.remote_checksum(url) == str(step["sha256"])
 
