@@ -40,15 +40,10 @@ class BackfillCheckpoint:
         """Read the steps of earlier runs.
 
         Raises:
-            CheckpointError: another process uses the file, it cannot be made, or it is no checkpoint file.
+            CheckpointError: another process uses the file, or it is no checkpoint file.
         """
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        except OSError as error:
-            raise CheckpointError(
-                f"{self._path} cannot be made or opened ({error.strerror}): give another file with --state"
-            ) from error
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -83,3 +83,16 @@ def test_a_folder_where_a_file_is_wanted(arguments: tuple[str, ...], tmp_path: P
     environment = {**clean_environment(tmp_path), "MEDALLION_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
     done = command.run([*arguments, str(tmp_path), "--exchange", "binance"], environment, 60)
     assert (done.returncode, done.stderr.startswith(f"error: {tmp_path}: Is a directory")) == (1, True)
+
+
+def test_a_path_that_cannot_be(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    state = ("backfill", "--exchange", "binance", "--symbols", "BTCUSDT", "--from", "2024-08-01", "--to", "2024-08-02")
+    environment = {**clean_environment(tmp_path), "MEDALLION_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    for arguments, path in (
+        (("status", "--data-dir"), tmp_path / ("x" * 300)),
+        ((*state, "--source", ".", "--state"), file / "state"),
+    ):
+        done = command.run([*arguments, str(path)], environment, 60)
+        assert (done.returncode, "give another path" in done.stderr, "Traceback" in done.stderr) == (1, True, False)

@@ -242,8 +242,6 @@ def test_another_file_named_as_the_checkpoint_stays_as_it_is(content: bytes, lin
     ):
         pass
     assert path.read_bytes() == content
-    with pytest.raises(CheckpointError, match="cannot be made or opened"), BackfillCheckpoint(path / "below", "w"):
-        pass
 
 
 def test_the_last_line_that_was_cut_off_is_taken_away(tmp_path: Path) -> None:
