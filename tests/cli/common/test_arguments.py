@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import datetime
 from pathlib import Path
 
@@ -65,6 +66,14 @@ def test_known_names_pass_an_exchange_of_the_settings_too() -> None:
 
 def test_nothing_is_near_what_is_like_nothing() -> None:
     assert near("zzzz", ["binance"]) == ""
+
+
+def test_the_advised_command_is_for_a_shell(tmp_path: Path) -> None:
+    folder = tmp_path / "it's $HOME; here"
+    with pytest.raises(StackError, match="No stack is running") as error:
+        control.find(folder)
+    command_line = str(error.value).split("`")[1]
+    assert shlex.split(command_line) == ["medallion", "up", "--data-dir", str(folder), "--detach"]
 
 
 def test_a_port_is_not_given_twice(tmp_path: Path) -> None:
