@@ -100,6 +100,9 @@ COMMANDS = {
 }
 
 
+# What they log of a server that does not answer is in our own message. Without a handler, Python would print it, with a
+# traceback.
+_LIBRARIES = ("clickhouse_connect", "clickhouse_driver")
 # What the system says of a path that cannot be used, whatever is done with it.
 _WRONG_PATHS = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST),
@@ -155,6 +158,8 @@ def medallion() -> None:
 def main() -> None:
     """Run the command line; an expected failure is one line on standard error and exit code 1, after Ctrl-C 130."""
     do_without(PANDAS)
+    for library in _LIBRARIES:
+        logging.getLogger(library).addHandler(logging.NullHandler())
     console = SafeConsole(stderr=True, soft_wrap=True)
     try:
         app()
