@@ -99,9 +99,19 @@ class BackfillCheckpoint:
         """Write steps. They are on the disk when this returns."""
         lines = [json.dumps({"name": name, "warehouse": self._warehouse, **step}) for name, step in steps.items()]
         with self._lock:
+            self._append("".join(f"{line}\n" for line in lines).encode())
             self._steps |= steps
-            os.write(self._descriptor, "".join(f"{line}\n" for line in lines).encode())
+
+    def _append(self, content: bytes) -> None:
+        """Write all of it or, on a full disk, nothing: after the part of a line, the next step would be unreadable."""
+        before = os.fstat(self._descriptor).st_size
+        try:
+            while content:
+                content = content[os.write(self._descriptor, content) :]
             os.fdatasync(self._descriptor)
+        except OSError:
+            os.ftruncate(self._descriptor, before)
+            raise
 
 
 def read_steps(path: Path, warehouse: str) -> dict[str, dict[str, Any]]:

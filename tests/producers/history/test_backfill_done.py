@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 import threading
@@ -242,6 +243,23 @@ def test_another_file_named_as_the_checkpoint_stays_as_it_is(content: bytes, lin
     ):
         pass
     assert path.read_bytes() == content
+
+
+def test_a_disk_that_takes_half_a_step_takes_none(tmp_path: Path) -> None:
+    """The limit on a file's size works as a full disk does: the first write is a short one."""
+    path, limits = tmp_path / "state", resource.getrlimit(resource.RLIMIT_FSIZE)
+    with BackfillCheckpoint(path, "w") as steps:
+        steps.put("dump a", {"done": True})
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, limits[1]))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                steps.put("dump b", {"done": True})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert not steps.is_done("dump b")
+        steps.put("dump c", {"done": True})
+    with BackfillCheckpoint(path, "w") as steps:
+        assert [*steps.steps] == ["dump a", "dump c"]
 
 
 def test_the_last_line_that_was_cut_off_is_taken_away(tmp_path: Path) -> None:
