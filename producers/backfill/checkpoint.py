@@ -109,9 +109,9 @@ class BackfillCheckpoint:
             while content:
                 content = content[os.write(self._descriptor, content) :]
             os.fdatasync(self._descriptor)
-        except OSError:
+        except OSError as error:
             os.ftruncate(self._descriptor, before)
-            raise
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
 
 def read_steps(path: Path, warehouse: str) -> dict[str, dict[str, Any]]:
