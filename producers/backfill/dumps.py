@@ -19,7 +19,7 @@ from producers.backfill import dump_files
 from producers.backfill.dump_content import DumpError, DumpFile
 from producers.backfill.dump_files import MARKETS, URL
 from producers.exchanges.model import PLACEHOLDER, id_number, is_placeholder
-from producers.gaps.id_ranges import TimedRanges
+from producers.gaps.id_ranges import TimedRange, TimedRanges
 from producers.kafka.envelope import Envelope
 from producers.timestamps import event_time_us, now_us
 
@@ -90,7 +90,8 @@ class DumpContents:
     """The content of a whole file. `runs`: the ids of the trades in the requested span.
 
     `rows`: all rows without headers and blank lines. Of these, `dead` are no trades, `placeholders` are ids without a
-    trade, and `repeated` have the id of an earlier row. `trades`: the trades of the span.
+    trade, and `repeated` have the id of an earlier row. `trades`: the trades of the span. `before`, `after`: the day's
+    last id before the span and its first id after it.
     """
 
     rows: int = 0
@@ -99,6 +100,16 @@ class DumpContents:
     placeholders: int = 0
     repeated: int = 0
     runs: TimedRanges = field(default_factory=TimedRanges)
+    before: TimedRange | None = None
+    after: TimedRange | None = None
+
+    def note_outside(self, number: int, time_us: int, span: TimeSpan) -> None:
+        """Remember the id of a row of the day that is not of the span, if it is the nearest."""
+        row = TimedRange(number, number, time_us, time_us)
+        if time_us < span[0]:
+            self.before = max(self.before or row, row, key=lambda known: known.last)
+        else:
+            self.after = min(self.after or row, row, key=lambda known: known.first)
 
 
 class _Row(msgspec.Struct, frozen=True, gc=False):
@@ -143,6 +154,7 @@ def inspect(day: Day, stored: DumpFile, span: TimeSpan) -> DumpContents:
             continue
         is_of_the_day = is_of_the_day or whole[0] <= row.time_us < whole[1]
         if not _is_published(row, span, whole):
+            contents.note_outside(int(row.columns[0]), row.time_us, span)
             continue
         # The id of a placeholder counts as present, so that it is no gap.
         is_trade = not _is_placeholder(row.columns)

@@ -215,10 +215,19 @@ class _DumpRun:
             self._gaps = BackfillGaps(self._settings, day.exchange, self._checkpoint, events)
         runs = [*contents.runs]
         self._gaps.fill(day.symbol, [(run.first, run.last) for run in runs])
-        if span == day.span_us:
-            runs = [*self._neighbour(day, -1)[-1:], *runs, *self._neighbour(day, 1)[:1]]
+        runs = [*self._before(day, span, contents), *runs, *self._after(day, span, contents)]
         self._gaps.found(day.symbol, [_gap(day.symbol, *pair) for pair in pairwise(runs) if _is_hole(*pair)])
         self.report.take_gaps(self._gaps.counts)
+
+    def _before(self, day: Day, span: TimeSpan, contents: DumpContents) -> list[TimedRange]:
+        if contents.before is not None:
+            return [contents.before]
+        return self._neighbour(day, -1) if span[0] == day.span_us[0] else []
+
+    def _after(self, day: Day, span: TimeSpan, contents: DumpContents) -> list[TimedRange]:
+        if contents.after is not None:
+            return [contents.after]
+        return self._neighbour(day, 1) if span[1] == day.span_us[1] else []
 
     def _neighbour(self, day: Day, direction: int) -> list[TimedRange]:
         """First and last trade of the nearest day that is done and has trades; [] if a day between is not done."""

@@ -14,7 +14,7 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +166,17 @@ def test_holes_are_rows_which_later_files_close(settings: Settings, tmp_path: Pa
     assert (report.changed, report.gaps, report.gaps_healed) == (1, 0, 1)
     expected["10", "12"] = ("healed", 3, 0, 4_000_000)
     assert gap_rows(settings, consume) == expected
+
+
+def test_a_hole_at_the_edge_of_a_part_of_a_day_is_a_row(settings: Settings, tmp_path: Path, consume: Consume) -> None:
+    """The file has a trade on both sides, whichever parts of the day are asked for, and the day before has the last."""
+    folder, minute = tmp_path / "files", timedelta(minutes=1)
+    csv(folder, [*range(1, 50), *range(70, 110), *range(130, 200)], SECOND)
+    wanted = days("binance", ["BTCUSDT"], SECOND, SECOND + minute)
+    parts = [(SECOND + minute * number, SECOND + minute * (number + 1)) for number in range(4)]
+    found = [fill(wanted, *part, settings, tmp_path / "s", source=str(folder)).gaps for part in parts]
+    assert found == [1, 1, 0, 0], "none twice"
+    assert set(gap_rows(settings, consume)) == {("50", "69"), ("110", "129")}
 
 
 def test_a_gap_of_a_live_producer_is_closed_by_a_dump_also_where_it_was_given_up(
