@@ -175,7 +175,7 @@ class _DumpRun:
                 return
             stored.check_unchanged()
             with self._lock:
-                self._count(stored.name, contents, has_changed=bool(step))
+                self._count(stored.name, contents, step)
                 self._note_gaps(day, span, contents)
                 self._checkpoint.put(step_name(day, span), {**DONE, "sha256": stored.sha256, **_found(contents)})
                 self.report.done += 1
@@ -197,12 +197,16 @@ class _DumpRun:
             self.report.skipped += 1
             self.report.done += 1
 
-    def _count(self, name: str, contents: DumpContents, *, has_changed: bool) -> None:
+    def _count(self, name: str, contents: DumpContents, step: dict[str, Any]) -> None:
+        """Count a file. `step`: that of an earlier version of the file; {} if there is none."""
         report = self.report
         report.rows += contents.rows
         report.dead += contents.dead
         report.repeated += contents.repeated
-        report.changed += has_changed
+        report.changed += bool(step)
+        # A step of version 0.2 has the number of all rows only.
+        if contents.trades < step.get("trades", 0):
+            report.shrunk.append(f"{name}: {contents.trades:,} trades instead of {step['trades']:,}")
         if contents.dead:
             _log.warning("rows that are no trades go to the DLQ", file=name, rows=contents.dead)
         if not contents.rows:

@@ -157,13 +157,16 @@ def test_holes_are_rows_which_later_files_close(settings: Settings, tmp_path: Pa
 
     csv(second, [*range(1, 12), *range(13, 25)])
     report = fill_all(second, settings, state, SECOND)
-    assert (report.changed, report.skipped, report.gaps, report.gaps_healed) == (1, 0, 0, 1)
+    assert (report.changed, report.skipped, report.gaps, report.gaps_healed, report.shrunk) == (1, 0, 0, 1, [])
     expected = {("10", "12"): ("open", 3, 1, 4_000_000), ("20", "24"): ("healed", 5, 0, second_us)}
     assert gap_rows(settings, consume) == expected
 
     csv(third, [*range(1, 10), *range(12, 25)])
     report = fill_all(third, settings, state, SECOND)
     assert (report.changed, report.gaps, report.gaps_healed) == (1, 0, 1)
+    assert [words.rpartition("/")[2] for words in report.shrunk] == [
+        "BTCUSDT-trades-2025-01-01.csv: 22 trades instead of 23"
+    ]
     expected["10", "12"] = ("healed", 3, 0, 4_000_000)
     assert gap_rows(settings, consume) == expected
 
