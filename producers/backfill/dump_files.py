@@ -81,8 +81,10 @@ def find(name: str, market: str, folder: str) -> Path:
             raise DumpError(f"{own[0]}: is no regular file; fetch it again")
         if own:
             return own[0]
-    elsewhere = f" ({others[0]} is of {_market_of(others[0])}, not of {market})" if others else ""
-    raise DumpError(f"{name}: no {name}.zip, .csv or .csv.gz below {folder}{elsewhere}; fetch it from {URL}")
+    lacking = f"{name}: no {name}.zip, .csv or .csv.gz below {folder}; fetch it from {URL}"
+    if others:
+        lacking += f". {others[0]} lies in a folder of {_market_of(others[0])}; if it is of {market}, move it out"
+    raise DumpError(lacking)
 
 
 def exists(name: str, market: str, folder: str) -> bool:

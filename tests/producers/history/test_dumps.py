@@ -316,7 +316,7 @@ def test_a_file_of_another_market_is_never_read(tmp_path: Path) -> None:
     own.unlink()
     for source in (tmp_path, of_futures):
         assert not dump_files.exists(DAY.stem, "spot", str(source))
-        with pytest.raises(DumpError, match=r"is of futures/um, not of spot"):
+        with pytest.raises(DumpError, match=r"lies in a folder of futures/um; if it is of spot"):
             read(source)
     # A folder that is no market's tells nothing, whatever its name has in it.
     (tmp_path / "hotspot").mkdir()
