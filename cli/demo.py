@@ -22,7 +22,7 @@ from config.errors import MedallionError
 from config.process import logs
 from config.settings import Settings
 from deploy.embedded import control
-from deploy.embedded.layout import STACK_FILE, StackError
+from deploy.embedded.layout import STACK_FILE, StackError, data_dir_option
 from offload.clickhouse.tiers import Tiers
 from offload.proof.counts import count_lineage
 from producers.counters import LiveCounters
@@ -81,7 +81,7 @@ def demo(
     _empty(data_dir)
     # The demo itself prints what its producers would log: a hole of the recording, or a failure.
     logs.configure("CRITICAL", "demo")
-    stack = f"runs on: `medallion down --data-dir {data_dir}`" if keep else "is stopped"
+    stack = f"runs on: `medallion down {data_dir_option(data_dir)}`" if keep else "is stopped"
     with explained(lambda: f"The demo's stack {stack}. `medallion demo` starts again with an empty one."):
         with err.status("Starting broker, ClickHouse and Silver …"):
             state = control.start(data_dir, 0, 0, 1, lambda _: None)
@@ -100,7 +100,7 @@ def demo(
 
 
 def _say_what_next(data_dir: Path, *, keep: bool) -> None:
-    there = f"--data-dir {data_dir}"
+    there = data_dir_option(data_dir)
     start = (f"medallion up {there} --detach", "the same stack again, with these trades")
     stop = (f"medallion down {there}", "stops the stack, which runs on")
     out.print("Try next:", style="bold")
@@ -116,7 +116,7 @@ def _say_what_next(data_dir: Path, *, keep: bool) -> None:
 def _empty(data_dir: Path) -> None:
     """Remove an earlier demo's folder; refuse any other folder."""
     if control.is_running(data_dir):
-        raise DemoError(f"A stack runs on {data_dir}: stop it with `medallion down --data-dir {data_dir}`.")
+        raise DemoError(f"A stack runs on {data_dir}: stop it with `medallion down {data_dir_option(data_dir)}`.")
     if not data_dir.exists() or not any(data_dir.iterdir()):
         return
     if not (data_dir / STACK_FILE).exists() and not (data_dir / "supervisor.lock").exists():

@@ -5,6 +5,7 @@ A subcommand is imported when it is called, so that `medallion query` need not l
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib
 import logging
@@ -99,6 +100,16 @@ COMMANDS = {
 }
 
 
+# What they log of a server that does not answer is in our own message. Without a handler, Python would print it, with a
+# traceback.
+_LIBRARIES = ("clickhouse_connect", "clickhouse_driver")
+# What the system says of a path that cannot be used, whatever is done with it.
+_WRONG_PATHS = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST),
+    *(errno.ENAMETOOLONG, errno.ELOOP),
+}
+
+
 class LazyGroup(typer.core.TyperGroup):
     """The top-level group. It lists commands by name and help; a command's module is imported when it is called."""
 
@@ -147,6 +158,8 @@ def medallion() -> None:
 def main() -> None:
     """Run the command line; an expected failure is one line on standard error and exit code 1, after Ctrl-C 130."""
     do_without(PANDAS)
+    for library in _LIBRARIES:
+        logging.getLogger(library).addHandler(logging.NullHandler())
     console = SafeConsole(stderr=True, soft_wrap=True)
     try:
         app()
@@ -161,16 +174,19 @@ def main() -> None:
             name = "_".join(str(part) for part in fault["loc"]).upper()
             console.print(f"error: {f'MEDALLION_{name}: ' if name else ''}{fault['msg']}", style="red")
         sys.exit(2)
-    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        # A path of the command line or of a setting: each command opens its own files.
-        console.print(f"error: {error.filename}: {error.strerror}: give another path", style="red")
-        sys.exit(1)
     except Exception as error:
-        explained_disk = _full_disk(error)
-        if not explained_disk:
+        explained = _full_disk(error) or _wrong_path(error)
+        if not explained:
             raise
-        console.print(f"error: {explained_disk}", style="red")
+        console.print(f"error: {explained}", style="red")
         sys.exit(1)
+
+
+def _wrong_path(error: Exception) -> str:
+    """What is said of a path on the command line or in a setting that cannot be used; "" for any other failure."""
+    if not isinstance(error, OSError) or error.filename is None or error.errno not in _WRONG_PATHS:
+        return ""
+    return f"{error.filename}: {error.strerror}: give another path"
 
 
 def _full_disk(error: Exception) -> str:

@@ -198,9 +198,10 @@ SELECT
     {{ sql.micros_or_epoch('reject.rejected_at') }} AS rejected_at,
     reject.processor_version AS processor_version,
     reject.rules_version AS rules_version,
-    if(reject.reason = '', queue.raw_data, reject.payload) AS payload,
+    -- A message that is no dead letter is from another program. Text of every row can be read as Arrow and Parquet.
+    multiIf(reject.reason != '', reject.payload, isValidUTF8(queue.raw_data), queue.raw_data, base64Encode(queue.raw_data)) AS payload,
     if(reject.reason = '', length(queue.raw_data), reject.payload_bytes) AS payload_bytes,
-    reject.payload_encoding AS payload_encoding,
+    multiIf(reject.reason != '', reject.payload_encoding, isValidUTF8(queue.raw_data), '', 'base64') AS payload_encoding,
     toUInt32(queue._partition) AS dlq_partition,
     queue._offset AS dlq_offset
 FROM {{ db }}.dlq_trades_queue AS queue;

@@ -6,8 +6,9 @@ All other values are passed as parameters (`{name:Type}`).
 from __future__ import annotations
 
 # Texts that must not be in the path of a warehouse, even quoted: ClickHouse reads them as a pattern (a comma is one,
-# because braces list files), or as a file in an archive (`::`), and a URL ends at `#`.
-UNREADABLE = ("*", "?", "{", "}", "[", "]", "\\", "#", ",", "::")
+# because braces list files), or as a file in an archive (`::`), and a URL ends at `#`. From a URL, `urllib` takes tabs
+# and line ends away, so that the files would lie in another folder.
+UNREADABLE = ("*", "?", "{", "}", "[", "]", "\\", "#", ",", "::", "\t", "\n", "\r")
 
 
 def unreadable(path: str) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cli.common.context import print_table
 from config.errors import MedallionError
+from config.places import nearest
 from config.process.disks import FULL, OK, Disk, local_folder, measure
 from config.settings import Settings
 from deploy.embedded import control
@@ -44,8 +45,13 @@ def explain_full_disk(cause: BaseException) -> str:
     """The error message of a command that a full disk stopped. `cause`: the error of whoever wrote to it."""
     places = {f"stack {state.data_dir}": state.data_dir for state in _stacks()}
     places |= {"current folder": Path.cwd(), "temporary files": Path(tempfile.gettempdir())}
+    if isinstance(cause, OSError) and cause.filename:
+        places["written file"] = nearest(Path(str(cause.filename)).absolute())
     disks = measure(places)
-    full = [str(disk) for disk in disks if disk.level == FULL] or [str(min(disks, key=lambda one: one.free))]
+    full = [str(disk) for disk in disks if disk.level == FULL]
+    if not full:
+        known = min(disks, key=lambda one: one.free)
+        full = [f"that of a file on the command line or of standard output, since {known}"]
     return (
         f"No space left on a disk: {'; '.join(full)}. Free space there or enlarge it, then run the same command again:"
         f" what was done stays, and nothing is lost. ({type(cause).__name__}: {' '.join(str(cause).split())[:300]})"

@@ -90,7 +90,7 @@ def accept(
             }
         )
     else:
-        _print(wanted, days, done=yes)
+        _print(wanted, days, done=yes, is_chosen=bool(named or exchange))
 
 
 def _micros(moment: datetime | None, otherwise: int) -> int:
@@ -99,7 +99,7 @@ def _micros(moment: datetime | None, otherwise: int) -> int:
     return micros(moment.replace(tzinfo=UTC)) if moment else otherwise
 
 
-def _print(wanted: AcceptPlan, days: list[DayReport], *, done: bool) -> None:
+def _print(wanted: AcceptPlan, days: list[DayReport], *, done: bool, is_chosen: bool) -> None:
     count = wanted.trades.height
     shown = f", the first {SHOWN} of {count:,}" if count > SHOWN else ""
     print_table(
@@ -125,7 +125,7 @@ def _print(wanted: AcceptPlan, days: list[DayReport], *, done: bool) -> None:
     if wanted.agreeing.height:
         out.print(f"{wanted.agreeing.height:,} say by now what Silver has; they become duplicates.")
     if not done and not wanted.is_empty:
-        out.print("Do it with --yes.")
+        out.print("Do it with --yes." if is_chosen else "Do it with --exchange (or one message) and --yes.")
     if days:
         changed = [(day.exchange, day.day, day.added, day.removed, day.altered, day.letters_resolved) for day in days]
         names = ("exchange", "day", "added", "removed", "altered", "dead letters resolved")

@@ -82,7 +82,7 @@ def backfill(
     settings = load_settings(data_dir)
     logs.configure(settings.log_level, "backfill")
     names = list(dict.fromkeys(name.strip() for name in symbols.split(",") if name.strip()))
-    source = source or (dumps.URL if exchange in dumps.markets() and rest_endpoint is None else _REST)
+    source = _default_source(exchange, rest_endpoint) if source is None else source
     start, end = start.replace(tzinfo=UTC), end.replace(tzinfo=UTC)
     _check(exchange, names, start, end, source)
     check_address(rest_endpoint, HTTP, "--rest-endpoint")
@@ -151,7 +151,17 @@ def _check(exchange: str, names: list[str], start: datetime, end: datetime, sour
             )
     if source != _REST and exchange not in dumps.markets():
         raise typer.BadParameter(f"no dumps of {exchange!r}: use --source rest", param_hint="--source")
+    if "://" in source:
+        check_address(source, HTTP, "--source")
+    elif source != _REST and not (source and Path(source).is_dir()):
+        raise typer.BadParameter(
+            f"{source!r} is no folder: give a folder, an address, or {_REST}", param_hint="--source"
+        )
     check_span(start, end)
+
+
+def _default_source(exchange: str, rest_endpoint: str | None) -> str:
+    return dumps.URL if exchange in dumps.markets() and rest_endpoint is None else _REST
 
 
 def _check_known(exchange: str, names: list[str], registry: SymbolRegistry, symbols_file: Path) -> None:
@@ -202,6 +212,8 @@ def _show(report: BackfillReport) -> None:
         )
         if report.dead or report.repeated:
             out.print(f"{report.dead:,} rows are no trades (in the DLQ), {report.repeated:,} repeat an earlier id.")
+        for words in report.shrunk:
+            out.print(f"Fewer than before, and Silver keeps those that are gone: {words}", markup=False)
         for name in report.empty:
             out.print(f"No trades that day, as the exchange's checksum file says: {name}", markup=False)
     if report.gaps:

@@ -57,6 +57,8 @@ def source(exchange: str) -> tuple[str, frozenset[str]]:
 
 
 def _belongs(exchange: str, market: Mapping[str, Any]) -> bool:
+    if not market.get("type"):
+        raise ValueError("it is no market with a type")
     if exchange == "bybit_linear" and not market.get("linear"):
         return False
     return market.get("type") in source(exchange)[1]

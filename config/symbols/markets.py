@@ -11,6 +11,8 @@ from config.errors import MedallionError
 
 # ccxt's market structures. Two of them may have the same unified symbol.
 Markets = Sequence[Mapping[str, Any]]
+# Most characters of a row that is no market, in messages.
+_SHOWN = 40
 
 
 class MarketsFileError(MedallionError):
@@ -38,4 +40,6 @@ def read_markets(path: Path) -> Markets:
             f"{path}: not a list of ccxt markets; make one with"
             " `python -c 'import ccxt, json; print(json.dumps(ccxt.kraken().load_markets()))'`"
         )
-    return [row if isinstance(row, dict) else {"symbol": row} for row in rows]
+    if not rows:
+        raise MarketsFileError(f"{path}: has no market at all; save the market list again")
+    return [row if isinstance(row, dict) else {"symbol": repr(row)[:_SHOWN]} for row in rows]

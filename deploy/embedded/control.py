@@ -16,7 +16,7 @@ from config.places import state_folder
 from config.settings import Settings
 from deploy.embedded.kafka import jars, server
 from deploy.embedded.kafka.jars import Kafka
-from deploy.embedded.layout import BrokerKind, DataDir, StackError, StackState
+from deploy.embedded.layout import BrokerKind, DataDir, StackError, StackState, data_dir_option
 from deploy.embedded.ports import LOOPBACK, free_ports, is_free
 from deploy.embedded.services import SERVING, Ports
 
@@ -121,7 +121,7 @@ def find(data_dir: Path | None) -> StackState:
         state = _running(data_dir)
         if state is None:
             raise StackError(
-                f"No stack is running on {data_dir}. Start it with `medallion up --data-dir {data_dir} --detach`."
+                f"No stack is running on {data_dir}. Start it with `medallion up {data_dir_option(data_dir)} --detach`."
             )
         return state
     states = running()
@@ -177,7 +177,8 @@ def _check_port(port: int, option: str) -> None:
         if port in {settings.clickhouse_port, settings.clickhouse_http_port}:
             raise StackError(
                 f"Port {port} on {LOOPBACK} is taken by the stack on {state.data_dir}: choose another one with "
-                f"{option} (0: any free one), or stop that stack with `medallion down --data-dir {state.data_dir}`."
+                f"{option} (0: any free one), or stop that stack with"
+                f" `medallion down {data_dir_option(state.data_dir)}`."
             )
     raise StackError(
         f"Port {port} on {LOOPBACK} cannot be used{_holder(port)}: choose another one with {option} (0: any free one)."

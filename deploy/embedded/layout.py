@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shlex
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,11 @@ STACK_FILE = "stack.json"
 # Partitions of a topic, as in deploy/compose/redpanda/create-topics.sh. The in-memory broker always has this number.
 PARTITIONS = 4
 BrokerKind = Literal["memory", "kafka"]
+
+
+def data_dir_option(path: Path) -> str:
+    """The option that names a data folder, as a shell takes it."""
+    return f"--data-dir {shlex.quote(str(path))}"
 
 
 class StackError(MedallionError):
@@ -190,8 +196,8 @@ class DataDir:
             os.close(descriptor)
             raise StackError(
                 f"A stack is already running on {self.path}. "
-                f"See it with `medallion status --data-dir {self.path}`, "
-                f"stop it with `medallion down --data-dir {self.path}`."
+                f"See it with `medallion status {data_dir_option(self.path)}`, "
+                f"stop it with `medallion down {data_dir_option(self.path)}`."
             ) from error
         try:
             yield

@@ -90,7 +90,8 @@ def file_arguments(table: Table, paths: Sequence[str], types: str) -> list[str]:
     root = f"{table.location()}/data/"
     base = server_path(table, root)
     if any(unreadable(path.removeprefix(root)) for path in paths):
-        raise WarehouseError(f"ClickHouse cannot read a file below {root} whose name has one of {' '.join(UNREADABLE)}")
+        marks = " ".join(map(repr, UNREADABLE))
+        raise WarehouseError(f"ClickHouse cannot read a file below {root} whose name has one of {marks}")
     arguments = []
     for names in _pieces(sorted(path.removeprefix(root) for path in paths)):
         pattern = names[0] if len(names) == 1 else "{" + ",".join(names) + "}"

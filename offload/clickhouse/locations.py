@@ -55,6 +55,6 @@ def _scheme(table: Table) -> Scheme:
     if unreadable(location) or scheme not in _ICEBERG:
         raise WarehouseError(
             f"ClickHouse cannot read {location}: use a file:// or s3:// warehouse whose path has none of"
-            f" {' '.join(UNREADABLE)}"
+            f" {' '.join(map(repr, UNREADABLE))}"
         )
     return "file" if scheme == "file" else "s3"

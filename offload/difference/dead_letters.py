@@ -18,7 +18,7 @@ import polars as pl
 from offload.clickhouse.templates import render
 from offload.difference.day import RederivedDay
 from offload.difference.dead_letter_sender import DeadLetterSender
-from offload.difference.hot_records import HotRecords, spill_suspects
+from offload.difference.hot_records import DUPLICATES, HotRecords, spill_suspects
 from offload.difference.id_checksums import IdChecksums
 from offload.difference.silver_difference import IDENTITY, REDERIVED_TOKEN, SilverDifference
 from offload.difference.spill import Spill
@@ -111,8 +111,14 @@ class DeadLetterChanges:
             sender.send(self._rejects.read(bucket), self._day.rules.version)
             self._count(self._new_duplicates.read(bucket))
 
+    def no_duplicates(self) -> pl.DataFrame:
+        """The messages (`COORDINATES`) that are counted as duplicates, and are the trade or dead letters now."""
+        empty = pl.DataFrame(DUPLICATES.schema.as_arrow().empty_table()).select(COORDINATES)
+        buckets = (self._uncounted.read(bucket).select(COORDINATES) for bucket in range(self._buckets))
+        return pl.concat([empty, *buckets])
+
     def confirm(self) -> None:
-        """Confirm notes and delete duplicates; only valid once Silver has changed.
+        """Confirm notes and delete duplicates in ClickHouse; only valid once Silver has changed.
 
         Raises:
             HotStoreError: ClickHouse failed.

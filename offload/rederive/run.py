@@ -30,6 +30,7 @@ from offload.files.version_hint import publish_hints
 from offload.publish.publication_log import PublicationLog
 from offload.publish.published import is_published
 from offload.publish.publisher import ArrivedMeanwhileError, DayPublisher
+from offload.rederive.duplicates import remove_duplicates
 from offload.rederive.rewrite import rewrite_gold, rewrite_silver
 from offload.retention.union_views import update_union_views
 from offload.tables.cold_tables import GOLD, TABLES
@@ -227,6 +228,7 @@ class Rederivation:
                 break
             for changes in changed.values():
                 changes.dead_letters.confirm()
+                remove_duplicates(self.tiers, changes.dead_letters.no_duplicates())
         return list(reports.values())
 
     def _rewrite(self, day: Slice, key: str, folder: Path) -> tuple[DayChanges, DayReport] | None:

@@ -31,6 +31,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError
 from config.connections import iceberg_catalog
 from config.process.retry import retry_on_conflict
 from config.settings import Settings
+from ddl.quoting import unreadable
 from offload.errors import WarehouseError
 from offload.tables.branches import branch_damage
 from offload.tables.cold_table import Column
@@ -82,13 +83,14 @@ def open_catalog(settings: Settings, *, create: bool = True) -> Catalog:
     folders, and the missing tables of an SQL catalog itself.
 
     Raises:
-        WarehouseError: the catalog cannot be opened.
+        WarehouseError: the catalog cannot be opened, or ClickHouse could not read the warehouse's address.
     """
     uri, warehouse = settings.iceberg_catalog_uri, settings.iceberg_warehouse
     properties = {**iceberg_catalog(settings), **file_io(settings)}
     try:
         if urlparse(uri).scheme in {"http", "https"}:
             return load_catalog(CATALOG_NAME, type="rest", **properties)
+        _check_readable(warehouse)
         if create:
             _make_folders(uri, warehouse)
         properties = {"pool_pre_ping": "true", **_configured(), **properties}
@@ -103,6 +105,14 @@ def open_catalog(settings: Settings, *, create: bool = True) -> Catalog:
             "MEDALLION_ICEBERG_CATALOG_URI and MEDALLION_ICEBERG_WAREHOUSE, and that the folders can be written."
         )
         raise WarehouseError(message) from error
+
+
+def _check_readable(warehouse: str) -> None:
+    if found := unreadable(warehouse):
+        raise WarehouseError(
+            f"The warehouse {warehouse} has {', '.join(map(repr, found))} in its address, which ClickHouse or a URL"
+            " takes for something else: choose another one with MEDALLION_ICEBERG_WAREHOUSE."
+        )
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from typing import Any, Self
 from config.errors import MedallionError
 
 DONE: dict[str, Any] = {"done": True}
+# Each line begins so.
+_BEGIN = b'{"name": "'
 
 
 class CheckpointError(MedallionError):
@@ -49,12 +51,19 @@ class BackfillCheckpoint:
             raise CheckpointError(
                 f"{self._path} is in use by another back-fill: wait for its end, or give another file with --state"
             ) from error
-        content = self._path.read_bytes()
-        whole = _whole_lines(content)
-        if whole != content:
+        try:
+            content = self._path.read_bytes()
+            whole = _whole_lines(content)
+            self._steps = _steps_of(self._path, whole, self._warehouse)
+            rest = content[len(whole) :]
+            if rest and not (rest.startswith(_BEGIN) or _BEGIN.startswith(rest)):
+                raise _no_checkpoint(self._path, whole.count(b"\n") + 1)
+        except CheckpointError:
+            os.close(self._descriptor)
+            raise
+        if rest:
             # The process was killed while it wrote its last line. The step before it counts.
             os.truncate(self._descriptor, len(whole))
-        self._steps = _steps_of(self._path, whole, self._warehouse)
         return self
 
     def __exit__(
@@ -90,9 +99,19 @@ class BackfillCheckpoint:
         """Write steps. They are on the disk when this returns."""
         lines = [json.dumps({"name": name, "warehouse": self._warehouse, **step}) for name, step in steps.items()]
         with self._lock:
+            self._append("".join(f"{line}\n" for line in lines).encode())
             self._steps |= steps
-            os.write(self._descriptor, "".join(f"{line}\n" for line in lines).encode())
+
+    def _append(self, content: bytes) -> None:
+        """Write all of it or, on a full disk, nothing: after the part of a line, the next step would be unreadable."""
+        before = os.fstat(self._descriptor).st_size
+        try:
+            while content:
+                content = content[os.write(self._descriptor, content) :]
             os.fdatasync(self._descriptor)
+        except OSError as error:
+            os.ftruncate(self._descriptor, before)
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
 
 def read_steps(path: Path, warehouse: str) -> dict[str, dict[str, Any]]:
@@ -117,8 +136,12 @@ def _steps_of(path: Path, content: bytes, warehouse: str) -> dict[str, dict[str,
             name, of = str(step.pop("name")), step.pop("warehouse", None)
             if of == warehouse:
                 steps[name] = step
-        except (ValueError, KeyError, AttributeError, RecursionError) as error:
-            raise CheckpointError(
-                f"{path} is no checkpoint file of a back-fill (line {number:,}): give another file with --state"
-            ) from error
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+            raise _no_checkpoint(path, number) from error
     return steps
+
+
+def _no_checkpoint(path: Path, line: int) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is no checkpoint file of a back-fill (line {line:,}): give another file with --state"
+    )

@@ -29,7 +29,7 @@ _LONGEST_COMMENT = 65_535
 # Of an entry: the size of its header, the place of the lengths of name and extra field in it, the flag of a descriptor
 # after the data, and the longest descriptor.
 _LOCAL_SIZE, _LOCAL_LENGTHS, _HAS_DESCRIPTOR, _LONGEST_DESCRIPTOR = 30, 26, 8, 24
-_NAMES_A_DAY = re.compile(r".+-\d{4}-\d\d(-\d\d)?\.csv", re.IGNORECASE)
+_NAMES_A_DAY = re.compile(r"-\d{4}-\d\d(-\d\d)?(?!\d)")
 # Errors of `gzip` and `zipfile` for damaged files. `RuntimeError`: a password is needed, or (`NotImplementedError`) the
 # compression method is unknown.
 _DAMAGE = (EOFError, OSError, zlib.error, zipfile.BadZipFile, RuntimeError, ValueError, struct.error)
@@ -102,10 +102,14 @@ class DumpFile:
             with content:
                 if info.is_dir() or _is_archivers_own(info.filename):
                     for _ in self._blocks(content, bound):
-                        pass
+                        if info.is_dir():
+                            raise DumpError(
+                                f"{self.name}: {info.filename!r} is a folder with content: damaged, or made by another"
+                                " program; fetch it again"
+                            )
                     continue
                 base = info.filename.rpartition("/")[2]
-                if _NAMES_A_DAY.fullmatch(base) and not base.startswith(stem):
+                if _NAMES_A_DAY.search(base) and not _is_named(base, stem):
                     raise DumpError(
                         f"{self.name}: {info.filename!r} in it is not of {stem}: take it out, and run again"
                     )
@@ -201,6 +205,11 @@ def _check_covered(file: BinaryIO, directory: int, archive: zipfile.ZipFile) -> 
         covered = info.header_offset + _LOCAL_SIZE + name + extra + info.compress_size + described
     if covered < directory:
         raise zipfile.BadZipFile(f"{directory - covered:,} bytes in it are of no listed entry")
+
+
+def _is_named(name: str, stem: str) -> bool:
+    """Whether a file is called `stem`, with any ending."""
+    return name.startswith(stem) and not name[len(stem) :][:1].isdigit()
 
 
 def _is_archivers_own(name: str) -> bool:

@@ -19,6 +19,8 @@ from urllib3.exceptions import HTTPError
 from producers.backfill.dump_content import MOST_LINE, DumpError, DumpFile, stamp_of
 
 URL = "https://data.binance.vision"
+# The folder of each exchange code in Binance's tree.
+MARKETS = {"binance": "spot", "binance_usdm": "futures/um", "binance_coinm": "futures/cm"}
 SUFFIXES = (".zip", ".csv", ".csv.gz")
 _TIMEOUT_S = 60.0
 _BLOCK = 1 << 20
@@ -60,14 +62,17 @@ def opened(
 def find(name: str, market: str, folder: str) -> Path:
     """The one regular file of that name, .zip before .csv before .csv.gz, anywhere below a folder.
 
-    Binance uses the same file name on each market. In a tree with Binance's folders, only the market's folder is
-    searched.
+    Binance uses the same file name on each market. So a file below the folder of another market in Binance's tree is
+    none of this market, and one below the market's own folder comes before others.
 
     Raises:
         DumpError: there is no such file, or several.
     """
+    others: list[Path] = []
     for found in _named(name, folder):
-        own = [path for path in found if market in path.as_posix()] or found
+        others += [path for path in found if _market_of(path) not in {market, ""}]
+        possible = [path for path in found if path not in others]
+        own = [path for path in possible if _market_of(path)] or possible
         if len(own) > 1:
             raise DumpError(
                 f"{name}: {len(own)} files are called so ({own[0]}, {own[1]}): name the folder of one with --source"
@@ -76,12 +81,22 @@ def find(name: str, market: str, folder: str) -> Path:
             raise DumpError(f"{own[0]}: is no regular file; fetch it again")
         if own:
             return own[0]
-    raise DumpError(f"{name}: no {name}.zip, .csv or .csv.gz below {folder}; fetch it from {URL}")
+    lacking = f"{name}: no {name}.zip, .csv or .csv.gz below {folder}; fetch it from {URL}"
+    if others:
+        lacking += f". {others[0]} lies in a folder of {_market_of(others[0])}; if it is of {market}, move it out"
+    raise DumpError(lacking)
 
 
-def exists(name: str, folder: str) -> bool:
-    """Whether anything below the folder has that name."""
-    return any(_named(name, folder))
+def exists(name: str, market: str, folder: str) -> bool:
+    """Whether anything below the folder has that name, but for the files of other markets."""
+    return any(_market_of(path) in {market, ""} for found in _named(name, folder) for path in found)
+
+
+def _market_of(path: Path) -> str:
+    """The market (of `MARKETS`) in whose folder of Binance's tree a file lies; "" if it lies in none."""
+    folder = f"{path.absolute().parent.as_posix()}/"
+    places = {folder.rfind(f"/{market}/"): market for market in MARKETS.values()}
+    return {**places, -1: ""}[max(places)]
 
 
 def _named(name: str, folder: str) -> Iterator[list[Path]]:
@@ -91,7 +106,7 @@ def _named(name: str, folder: str) -> Iterator[list[Path]]:
 
 def is_url(source: str) -> bool:
     """Whether the source is a URL, not a folder."""
-    return source.startswith(("http://", "https://"))
+    return source.lower().startswith(("http://", "https://"))
 
 
 def address(name: str, market: str, folder: str, source: str) -> str:

@@ -17,16 +17,14 @@ import msgspec
 from producers import metrics
 from producers.backfill import dump_files
 from producers.backfill.dump_content import DumpError, DumpFile
-from producers.backfill.dump_files import URL
+from producers.backfill.dump_files import MARKETS, URL
 from producers.exchanges.model import PLACEHOLDER, id_number, is_placeholder
-from producers.gaps.id_ranges import TimedRanges
+from producers.gaps.id_ranges import TimedRange, TimedRanges
 from producers.kafka.envelope import Envelope
 from producers.timestamps import event_time_us, now_us
 
 __all__ = ["MARKETS", "URL", "Day", "DumpContents", "DumpError", "TimeSpan", "inspect", "markets", "messages", "opened"]
 
-# The folder of each exchange code in Binance's tree.
-MARKETS = {"binance": "spot", "binance_usdm": "futures/um", "binance_coinm": "futures/cm"}
 _SIDE_OF_BUYER_IS_MAKER = {"true": "SELL", "false": "BUY"}
 # The exchange's names of the columns, in order.
 _NAMES = (
@@ -92,7 +90,8 @@ class DumpContents:
     """The content of a whole file. `runs`: the ids of the trades in the requested span.
 
     `rows`: all rows without headers and blank lines. Of these, `dead` are no trades, `placeholders` are ids without a
-    trade, and `repeated` have the id of an earlier row. `trades`: the trades of the span.
+    trade, and `repeated` have the id of an earlier row. `trades`: the trades of the span. `before`, `after`: the day's
+    last id before the span and its first id after it.
     """
 
     rows: int = 0
@@ -101,6 +100,16 @@ class DumpContents:
     placeholders: int = 0
     repeated: int = 0
     runs: TimedRanges = field(default_factory=TimedRanges)
+    before: TimedRange | None = None
+    after: TimedRange | None = None
+
+    def note_outside(self, number: int, time_us: int, span: TimeSpan) -> None:
+        """Remember the id of a row of the day that is not of the span, if it is the nearest."""
+        row = TimedRange(number, number, time_us, time_us)
+        if time_us < span[0]:
+            self.before = max(self.before or row, row, key=lambda known: known.last)
+        else:
+            self.after = min(self.after or row, row, key=lambda known: known.first)
 
 
 class _Row(msgspec.Struct, frozen=True, gc=False):
@@ -145,6 +154,7 @@ def inspect(day: Day, stored: DumpFile, span: TimeSpan) -> DumpContents:
             continue
         is_of_the_day = is_of_the_day or whole[0] <= row.time_us < whole[1]
         if not _is_published(row, span, whole):
+            contents.note_outside(int(row.columns[0]), row.time_us, span)
             continue
         # The id of a placeholder counts as present, so that it is no gap.
         is_trade = not _is_placeholder(row.columns)
@@ -218,31 +228,26 @@ def _rows(day: Day, stored: DumpFile) -> Iterator[_Row]:
         odd: _Row | None = None
         width = 0
         for number, line in enumerate(lines, start=1):
-            raw = _marked(line, where) if number == 1 else line
-            text = raw.decode("utf-8", errors="backslashreplace").rstrip("\r\n")
+            if number == 1 and (line.startswith(_UTF_16) or b"\0" in line):
+                raise DumpError(f"{where}: is UTF-16 or no text at all; save it as UTF-8, or fetch it again")
+            # Files that were joined have a byte order mark in the middle, too.
+            text = line.decode("utf-8", errors="backslashreplace").lstrip("\ufeff").rstrip("\r\n")
             columns = _columns(text)
             if not text.strip() or _is_header(columns, where):
                 continue
             time_us = _time_us(columns, width)
-            if time_us is None and not raw.endswith(b"\n"):
-                raise DumpError(
-                    f"{where}: its last line, {number:,}, is cut off: {text[:100]!r}; nothing of it is published;"
-                    " fetch it again"
-                )
             row = _Row(where, number, text, None if time_us is None else columns, time_us or 0)
+            if row.columns is None and not line.endswith(b"\n"):
+                raise DumpError(
+                    f"{where}: its last line, {number:,}, is cut off: {text[:100]!r}; nothing of it is published."
+                    f"{_hint(row)}"
+                )
             if row.columns is None:
                 odd = odd or row
             width = width or (len(columns) if row.columns is not None else 0)
             yield row
         if odd is not None and not width:
             raise DumpError(f"{where}: no row of it is a trade; line {odd.number:,}: {odd.text[:100]!r}.{_hint(odd)}")
-
-
-def _marked(line: bytes, where: str) -> bytes:
-    """The lines, with a byte order mark removed from the first."""
-    if line.startswith(_UTF_16) or b"\0" in line:
-        raise DumpError(f"{where}: is UTF-16 or no text at all; save it as UTF-8, or fetch it again")
-    return line.removeprefix(codecs.BOM_UTF8)
 
 
 def _columns(text: str) -> list[str]:
@@ -279,7 +284,10 @@ def _time_us(columns: list[str], width: int) -> int | None:
 
 
 def _hint(row: _Row) -> str:
+    """What to do about a row that is no trade."""
+    if "\r" in row.text:
+        return " Its lines end with CR alone: they must end with LF (`tr '\\r' '\\n'`)"
     for separator, name in ((";", "semicolons"), ("\t", "tabs")):
         if separator in row.text:
             return f" Its columns are separated by {name}: they must be by commas"
-    return " Fetch it again"
+    return " Fetch it again; if this is one of several files in a zip, take it out"

@@ -175,7 +175,7 @@ class _DumpRun:
                 return
             stored.check_unchanged()
             with self._lock:
-                self._count(stored.name, contents, has_changed=bool(step))
+                self._count(stored.name, contents, step)
                 self._note_gaps(day, span, contents)
                 self._checkpoint.put(step_name(day, span), {**DONE, "sha256": stored.sha256, **_found(contents)})
                 self.report.done += 1
@@ -197,12 +197,16 @@ class _DumpRun:
             self.report.skipped += 1
             self.report.done += 1
 
-    def _count(self, name: str, contents: DumpContents, *, has_changed: bool) -> None:
+    def _count(self, name: str, contents: DumpContents, step: dict[str, Any]) -> None:
+        """Count a file. `step`: that of an earlier version of the file; {} if there is none."""
         report = self.report
         report.rows += contents.rows
         report.dead += contents.dead
         report.repeated += contents.repeated
-        report.changed += has_changed
+        report.changed += bool(step)
+        # A step of version 0.2 has the number of all rows only.
+        if contents.trades < step.get("trades", 0):
+            report.shrunk.append(f"{name}: {contents.trades:,} trades instead of {step['trades']:,}")
         if contents.dead:
             _log.warning("rows that are no trades go to the DLQ", file=name, rows=contents.dead)
         if not contents.rows:
@@ -215,10 +219,19 @@ class _DumpRun:
             self._gaps = BackfillGaps(self._settings, day.exchange, self._checkpoint, events)
         runs = [*contents.runs]
         self._gaps.fill(day.symbol, [(run.first, run.last) for run in runs])
-        if span == day.span_us:
-            runs = [*self._neighbour(day, -1)[-1:], *runs, *self._neighbour(day, 1)[:1]]
+        runs = [*self._before(day, span, contents), *runs, *self._after(day, span, contents)]
         self._gaps.found(day.symbol, [_gap(day.symbol, *pair) for pair in pairwise(runs) if _is_hole(*pair)])
         self.report.take_gaps(self._gaps.counts)
+
+    def _before(self, day: Day, span: TimeSpan, contents: DumpContents) -> list[TimedRange]:
+        if contents.before is not None:
+            return [contents.before]
+        return self._neighbour(day, -1) if span[0] == day.span_us[0] else []
+
+    def _after(self, day: Day, span: TimeSpan, contents: DumpContents) -> list[TimedRange]:
+        if contents.after is not None:
+            return [contents.after]
+        return self._neighbour(day, 1) if span[1] == day.span_us[1] else []
 
     def _neighbour(self, day: Day, direction: int) -> list[TimedRange]:
         """First and last trade of the nearest day that is done and has trades; [] if a day between is not done."""
@@ -250,7 +263,7 @@ def _is_known(day: Day, source: str, step: dict[str, Any]) -> bool:
     if not step:
         return False
     if not dump_files.is_url(source):
-        return not dump_files.exists(day.stem, source)
+        return not dump_files.exists(day.stem, day.market, source)
     url = dump_files.address(day.stem, day.market, day.folder, source)
     return dump_files.remote_checksum(url) == str(step["sha256"])
 

@@ -9,6 +9,7 @@ import msgspec
 
 from config.registry import SymbolRegistry
 from config.settings import Settings
+from config.valid_times import END_US
 from producers.gaps.gap import Gap
 from producers.kafka.publisher import KafkaPublisher
 from producers.timestamps import now_us
@@ -42,11 +43,13 @@ _decoder = msgspec.json.Decoder(GapEvent)
 
 
 def read_event(value: bytes) -> GapEvent | None:
-    """The gap event of a Kafka message; None if it is none."""
+    """The gap event of a Kafka message; None if it is none, or has times that no layer can store."""
     try:
-        return _decoder.decode(value)
+        event = _decoder.decode(value)
     except (msgspec.DecodeError, RecursionError):
         return None
+    times = (event.from_time, event.to_time, event.detected_at, event.healed_at, event.noted_at)
+    return event if all(0 <= time < END_US for time in times) else None
 
 
 class GapEvents:

@@ -186,7 +186,7 @@ def _read_trades(
             window.highest = None
         for message in _messages(consumer, topic, starts, ends, stop):
             of_symbol = keys.get(message.key() or b"")
-            source = dict(message.headers() or []).get(SOURCE, b"").decode(errors="replace")
+            source = _source(message)
             envelope = _envelope(message) if of_symbol is not None and source in {"", REST} else None
             if of_symbol is not None and envelope is not None and envelope.received_at < before_us:
                 of_symbol.add(_trade(envelope), not source)
@@ -200,10 +200,19 @@ def _read_trades(
 def _envelope(message: Message) -> Envelope | None:
     """The envelope of a message; None if it has no trade. Other programs may publish anything to the topic."""
     try:
-        envelope = decode(message.value())
+        envelope = decode(message.value() or b"")
     except msgspec.DecodeError:
         return None
     return envelope if envelope.trade_id else None
+
+
+def _source(message: Message) -> str:
+    """The source that a message's header names: "" for a live stream, "?" for one that cannot be read."""
+    try:
+        headers = dict(message.headers() or [])
+    except (UnicodeDecodeError, SystemError):  # the client library cannot return a name that is not UTF-8
+        return "?"
+    return (headers.get(SOURCE, b"") or b"").decode(errors="replace")
 
 
 def _trade(envelope: Envelope) -> Trade:
@@ -227,7 +236,7 @@ def _read_gaps(consumer: Consumer, topic: str, exchange: Exchange, stop: threadi
     newest: dict[tuple[str, int, str, int], GapEvent] = {}
     ends = _ends(consumer, topic)
     for message in _messages(consumer, topic, {number: low for number, (low, _) in ends.items()}, ends, stop):
-        event = read_event(message.value())
+        event = read_event(message.value() or b"")
         if event is None or event.exchange != exchange.code:
             continue
         key = event.exchange_symbol, event.detected_at, event.from_id, event.from_time
@@ -239,8 +248,8 @@ def _read_gaps(consumer: Consumer, topic: str, exchange: Exchange, stop: threadi
 
 def _gap(event: GapEvent, ordered: bool) -> Gap:
     """The gap of an event. An event does not name the ids that were published since, so all count as missing."""
-    has_ids = ordered and event.from_id.isdecimal() and event.to_id.isdecimal()
-    ids = IdRanges(int(event.from_id), int(event.to_id)) if has_ids else None
+    first, last = (id_number(event.from_id), id_number(event.to_id)) if ordered else (None, None)
+    ids = IdRanges(first, last) if first is not None and last is not None and first <= last else None
     return Gap(
         event.exchange_symbol,
         event.from_id,

@@ -1,6 +1,6 @@
 """Reads recorded WebSocket messages: one verbatim message a line, plain or gzip, in bounded memory.
 
-A line ends with LF or CR LF. A blank line is an empty message. A byte order mark before the first message is skipped.
+A line ends with LF or CR LF. A blank line is an empty message. A byte order mark before a message is skipped.
 Beside `<name>.jsonl[.gz]` there may be a file `<name>.recv_ns.txt.gz` with the receive time of each line, in ns since
 the epoch.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import json
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -109,11 +110,11 @@ class Recording:
             RecordingError: the compressed file is damaged or cut off.
         """
         try:
-            # Some editors write a byte order mark before the first line. It is no part of the message.
-            while line := self._lines.readline(self._longest + 2 + (0 if self._number else len(codecs.BOM_UTF8))):
+            while line := self._lines.readline(self._longest + 2 + len(codecs.BOM_UTF8)):
                 self._number += 1
-                if self._number == 1:
-                    line = line.removeprefix(codecs.BOM_UTF8)
+                # Some editors write a byte order mark before the first line; in joined files it stands before others.
+                # It is no part of the message.
+                line = line.removeprefix(codecs.BOM_UTF8)
                 if not line.endswith(b"\n") and len(line) > self._longest:
                     self._skip_line()
                 yield line.removesuffix(b"\n").removesuffix(b"\r")[: self._longest]
@@ -256,9 +257,21 @@ def _message_form(message: bytes, parse: Callable[[bytes], Parsed]) -> str:
     start = min((at for at in (message.find(b"{"), message.find(b"[")) if at > 0), default=0)
     if start and is_known(message[start:]):
         return f"messages after other text ({message[:start][:40]!r}): remove that text (`sed 's/^[^{{[]*//'`)"
+    if is_known(_first_value(message)):
+        return "several messages on a line: write each on a line of its own (`jq -c .`)"
     if any(is_known(element) for element in _elements(message)):
         return "a JSON array: write each message on a line of its own (`jq -c '.[]'`)"
     return ""
+
+
+def _first_value(message: bytes) -> bytes:
+    """The JSON value with which a line begins."""
+    text = message.decode("utf-8", errors="surrogateescape")
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return b""
+    return text[:end].encode("utf-8", errors="surrogateescape")
 
 
 def _other_exchanges(messages: list[bytes]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 import cli.main
+from cli.common.disks import explain_full_disk
+from config.process.disks import FULL, OK, Disk
 from config.settings import Settings
 from offload.errors import WarehouseError
 from offload.tables import catalog
@@ -42,13 +46,22 @@ def test_the_command_names_the_disk_and_no_statement(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: Any
 ) -> None:
     monkeypatch.setattr(cli.main, "app", lambda: command(tmp_path))
+    monkeypatch.setattr(Disk, "level", OK)
     with pytest.raises(SystemExit) as ended:
         cli.main.main()
     said = capsys.readouterr().err
     assert ended.value.code == 1
-    assert said.startswith("error: No space left on a disk: ")
+    # None of the disks that the command knows of is full.
+    assert said.startswith("error: No space left on a disk: that of a file on the command line or of standard output")
     assert said.endswith("nothing is lost. (OperationalError: database or disk is full)\n")
     assert "secret_statement" not in said
+
+
+def test_the_disk_of_the_written_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here every disk counts as full."""
+    monkeypatch.setattr(Disk, "level", FULL)
+    failure = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/proc/new/file")
+    assert "the disk of /proc (written file) has 0 of 0 MiB left" in explain_full_disk(failure)
 
 
 def test_a_catalog_that_cannot_be_opened_shows_the_reason_without_the_statement(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -14,7 +15,9 @@ from typer.testing import CliRunner
 from cli.main import app
 from cli.messages import query
 from config.errors import MedallionError
+from tests import command
 from tests.http_server import serving
+from tests.stack.conftest import clean_environment
 
 # More than the 100 headers that the standard library takes.
 HEADERS = 150
@@ -92,3 +95,14 @@ def test_a_connection_that_ends_after_progress_is_no_empty_result(monkeypatch: p
     with serving(ClickHouse) as port:
         done = ask(monkeypatch, port, "SELECT 3")
     assert "broke off. The result is incomplete." in str(done.exception)
+
+
+@pytest.mark.parametrize("arguments", [("ddl", "status"), ("dlq", "list")])
+def test_a_server_that_is_away_is_one_line(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """Both client libraries log it, with a traceback."""
+    ports = {f"MEDALLION_CLICKHOUSE_{name}": "1" for name in ("PORT", "HTTP_PORT")}
+    environment = {**clean_environment(tmp_path), "MEDALLION_CLICKHOUSE_HOST": "127.0.0.1", **ports}
+    done = command.run([*arguments], environment, 60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: ClickHouse at 127.0.0.1:1 does not answer")
+    assert len(done.stderr.splitlines()) == 1

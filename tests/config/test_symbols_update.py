@@ -241,6 +241,7 @@ BAD: dict[str, tuple[list[Any], str]] = {
     "empty": ([market("/C", id="")], "the name '' is not one"),
     "no id": ([{"symbol": "A/C", "base": "A", "quote": "C", "type": "spot"}], "string"),
     "nothing": ([{"symbol": "A/C", "id": "AC", "type": "spot"}], "KeyError"),
+    "no type": ([{"symbol": "A/C", "id": "AC"}, market("B/C", type=None), {}], "no market with a type"),
     "a list for limits": ([market("A/C", limits=[1])], "AttributeError"),
     "endless": ([market("A" * 200 + "/C")], "the name"),
     "one name for two assets": ([market("A/C"), market("A/C", baseId="XA")], "listed 2 times.*one ticker"),

@@ -224,6 +224,8 @@ def test_another_markets_recording_stops_unless_forced(
         (b"<!DOCTYPE html>\n<title>404</title>\n", "a web page"),
         (b"PAR1\x15\x04\x15\x10", "a Parquet file"),
         (gzip.compress(gzip.compress(SPOT.encode())), "packed by gzip twice"),
+        ((SPOT * 3).encode(), "several messages on a line"),
+        ("\u2028".join([SPOT] * 3).encode(), "several messages on a line"),
     ],
 )
 def test_other_files_that_are_no_recording(tmp_path: Path, content: bytes, why: str) -> None:
@@ -238,6 +240,12 @@ def test_a_mark_of_utf_8_costs_no_message(name: str, settings: Settings, publish
     report = replay([CASES / name], "binance", publisher, settings)
     lines = (CASES / name).read_text("utf-8-sig").splitlines()
     assert (report.trades, report.unrecognised) == (len(lines), 0)
+
+
+def test_a_mark_within_joined_files_costs_no_message(tmp_path: Path) -> None:
+    path = tmp_path / "joined.jsonl"
+    path.write_bytes((codecs.BOM_UTF8 + SPOT.encode() + b"\n") * 3)
+    assert lines_of(path) == [SPOT.encode()] * 3
 
 
 @pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])

@@ -130,3 +130,7 @@ def test_a_list_with_a_byte_order_mark_is_read_and_a_deep_one_refused(tmp_path: 
         refused = invoke("build", "--fresh", "--markets", given, "--dry-run")
         assert isinstance(refused.exception, MarketsFileError)
         assert "not JSON" in str(refused.exception)
+    for empty in ("[]", "{}"):
+        lists.write_text(empty)
+        refused = invoke("build", "--fresh", "--markets", given, "--dry-run")
+        assert "has no market at all" in str(refused.exception)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import datetime
 from pathlib import Path
 
@@ -67,6 +68,14 @@ def test_nothing_is_near_what_is_like_nothing() -> None:
     assert near("zzzz", ["binance"]) == ""
 
 
+def test_the_advised_command_is_for_a_shell(tmp_path: Path) -> None:
+    folder = tmp_path / "it's $HOME; here"
+    with pytest.raises(StackError, match="No stack is running") as error:
+        control.find(folder)
+    command_line = str(error.value).split("`")[1]
+    assert shlex.split(command_line) == ["medallion", "up", "--data-dir", str(folder), "--detach"]
+
+
 def test_a_port_is_not_given_twice(tmp_path: Path) -> None:
     with pytest.raises(StackError, match="Port 19321 cannot be both of ClickHouse's ports"):
         control.start(tmp_path, 19321, 19321, 1, lambda _: None)
@@ -83,3 +92,16 @@ def test_a_folder_where_a_file_is_wanted(arguments: tuple[str, ...], tmp_path: P
     environment = {**clean_environment(tmp_path), "MEDALLION_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
     done = command.run([*arguments, str(tmp_path), "--exchange", "binance"], environment, 60)
     assert (done.returncode, done.stderr.startswith(f"error: {tmp_path}: Is a directory")) == (1, True)
+
+
+def test_a_path_that_cannot_be(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    state = ("backfill", "--exchange", "binance", "--symbols", "BTCUSDT", "--from", "2024-08-01", "--to", "2024-08-02")
+    environment = {**clean_environment(tmp_path), "MEDALLION_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    for arguments, path in (
+        (("status", "--data-dir"), tmp_path / ("x" * 300)),
+        ((*state, "--source", ".", "--state"), file / "state"),
+    ):
+        done = command.run([*arguments, str(path)], environment, 60)
+        assert (done.returncode, "give another path" in done.stderr, "Traceback" in done.stderr) == (1, True, False)

@@ -15,12 +15,14 @@ from config.settings import Settings
 from offload.accept import DeadLetterFilter, accept, plan_accept
 from offload.clickhouse.client import ClickHouseHttp, Parameters
 from offload.clickhouse.tiers import Tiers
+from offload.proof.counts import stream_lineage
+from offload.proof.verify import verify
 from offload.rederive.run import rederive
 from offload.retention.union_views import update_union_views
 from offload.run import run
 from offload.tables.cold_tables import BY_NAME
 from tests.offload.cold_tables import read
-from tests.offload.hot_tables import ARRIVAL, HotTables, raw_rows, silver_rows
+from tests.offload.hot_tables import ARRIVAL, HotTables, duplicate_rows, raw_rows, silver_rows
 from tests.offload.rederive.rederiving import HIGH, assert_is, assert_proved, limited
 
 FIRST = datetime(2024, 8, 8, tzinfo=UTC)
@@ -122,18 +124,34 @@ def together(first: pl.DataFrame, versions: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([first.join(versions, on=["symbol", "trade_id"], how="anti"), versions.select(first.columns)])
 
 
+def assert_both_tiers_are_one(settings: Settings) -> None:
+    """What Iceberg has of each message is where ClickHouse has it."""
+    tiers = Tiers.open(settings)
+    counts = [*stream_lineage(tiers.hot, tables=tiers.cold.load_all())]
+    assert all(count.holds for count in counts), counts
+    assert verify(tiers).ok
+
+
 def place(trade: pl.DataFrame) -> DeadLetterFilter:
     return DeadLetterFilter(message=(TOPIC, 0, int(trade["offset"][0])))
 
 
 def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot: HotTables) -> None:
-    """Neither version is in Iceberg yet; a third version on another day and a loss of the notes follow."""
+    """Neither version is in Iceberg yet; a third version on another day and a loss of the notes follow.
+
+    Some trades came twice in their first version, and another one comes again after the correction.
+    """
     first = tape(7)
     wrong = first.gather_every(4)
     hot.load(first)
+    twice = pl.concat([wrong.head(4), first.slice(1, 1)]).with_columns(
+        pl.col("offset") + 5_000, pl.col("arrived") + pl.duration(seconds=30)
+    )
+    hot.insert("trades_raw", raw_rows(twice))
+    hot.insert("duplicate_trades", duplicate_rows(twice))
     corrected = later(turned(wrong))
     come(hot, corrected, "price_text, side")
-    assert_proved(posted, first.height, 0, wrong.height)
+    assert_proved(posted, first.height, 5, wrong.height)
 
     planned = plan_accept(Tiers.open(posted), ALL)
     assert planned.trades.height == wrong.height
@@ -144,9 +162,15 @@ def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot:
     assert planned.candles()["1d"] == [FIRST]
     accept(Tiers.open(posted), planned)
     now = together(first, corrected)
-    assert_proved(posted, first.height, 0, wrong.height)
+    assert_proved(posted, first.height, 1, wrong.height + 4)
     dead_letters = "SELECT toString(reason), count() FROM dlq_trades GROUP BY ALL"
-    assert hot.client.query(dead_letters).result_rows == [("trade_superseded", wrong.height)]
+    assert hot.client.query(dead_letters).result_rows == [("trade_superseded", wrong.height + 4)]
+    once_more = later(first.slice(2, 1), 3)
+    hot.insert("trades_raw", raw_rows(once_more))
+    hot.insert("duplicate_trades", duplicate_rows(once_more))
+    run(Tiers.open(posted), until_now=True)
+    assert_proved(posted, first.height, 2, wrong.height + 4)
+    assert_both_tiers_are_one(posted)
     bought = silver_rows(now).filter(pl.col("side") == "BUY")["quantity"].sum()
     candles = "SELECT sum(buy_volume) FROM gold_ohlcv_state WHERE frame = 3600"
     assert hot.client.query(candles).result_rows == [(bought,)]
@@ -161,7 +185,7 @@ def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot:
     assert (again.trades.height, again.agreeing.height) == (1, 1)
     accept(Tiers.open(posted), again)
     now = together(now, third)
-    assert_proved(posted, first.height, 1, wrong.height + 1)
+    assert_proved(posted, first.height, 3, wrong.height + 5)
     for view in ("silver_trades", "silver_trades_all", "gold_ohlcv_1m", "gold_ohlcv_1m_all", "gold_ohlcv_1d_all"):
         time = "timestamp" if "silver" in view else "window_start"
         assert hot.count(f"(SELECT 1 FROM {view} WHERE toDate({time}) = '2024-08-09')") == 1, view

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 import threading
@@ -13,7 +14,7 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from confluent_kafka import Message
 
 from cli.common.state_folder import stack_id
 from config.settings import Settings
-from producers.backfill.checkpoint import BackfillCheckpoint
+from producers.backfill.checkpoint import BackfillCheckpoint, CheckpointError
 from producers.backfill.dumps import Day
 from producers.backfill.from_dumps import backfill, days
 from producers.backfill.report import DumpReport
@@ -156,15 +157,29 @@ def test_holes_are_rows_which_later_files_close(settings: Settings, tmp_path: Pa
 
     csv(second, [*range(1, 12), *range(13, 25)])
     report = fill_all(second, settings, state, SECOND)
-    assert (report.changed, report.skipped, report.gaps, report.gaps_healed) == (1, 0, 0, 1)
+    assert (report.changed, report.skipped, report.gaps, report.gaps_healed, report.shrunk) == (1, 0, 0, 1, [])
     expected = {("10", "12"): ("open", 3, 1, 4_000_000), ("20", "24"): ("healed", 5, 0, second_us)}
     assert gap_rows(settings, consume) == expected
 
     csv(third, [*range(1, 10), *range(12, 25)])
     report = fill_all(third, settings, state, SECOND)
     assert (report.changed, report.gaps, report.gaps_healed) == (1, 0, 1)
+    assert [words.rpartition("/")[2] for words in report.shrunk] == [
+        "BTCUSDT-trades-2025-01-01.csv: 22 trades instead of 23"
+    ]
     expected["10", "12"] = ("healed", 3, 0, 4_000_000)
     assert gap_rows(settings, consume) == expected
+
+
+def test_a_hole_at_the_edge_of_a_part_of_a_day_is_a_row(settings: Settings, tmp_path: Path, consume: Consume) -> None:
+    """The file has a trade on both sides, whichever parts of the day are asked for, and the day before has the last."""
+    folder, minute = tmp_path / "files", timedelta(minutes=1)
+    csv(folder, [*range(1, 50), *range(70, 110), *range(130, 200)], SECOND)
+    wanted = days("binance", ["BTCUSDT"], SECOND, SECOND + minute)
+    parts = [(SECOND + minute * number, SECOND + minute * (number + 1)) for number in range(4)]
+    found = [fill(wanted, *part, settings, tmp_path / "s", source=str(folder)).gaps for part in parts]
+    assert found == [1, 1, 0, 0], "none twice"
+    assert set(gap_rows(settings, consume)) == {("50", "69"), ("110", "129")}
 
 
 def test_a_gap_of_a_live_producer_is_closed_by_a_dump_also_where_it_was_given_up(
@@ -229,6 +244,48 @@ def test_a_day_without_trades_is_done_only_where_the_venue_says_so(
     assert fill_all(tmp_path, settings, tmp_path / "s").skipped == 1
 
 
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [(b"PK\x03\x04 a zip without line ends", 1), (b'["no step"]\nmore', 1), (b'{"name": "x"}\nid,price', 2)],
+)
+def test_another_file_named_as_the_checkpoint_stays_as_it_is(content: bytes, line: int, tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    path.write_bytes(content)
+    with (
+        pytest.raises(CheckpointError, match=rf"no checkpoint file of a back-fill \(line {line}\)"),
+        BackfillCheckpoint(path, "w"),
+    ):
+        pass
+    assert path.read_bytes() == content
+
+
+def test_a_disk_that_takes_half_a_step_takes_none(tmp_path: Path) -> None:
+    """The limit on a file's size works as a full disk does: the first write is a short one."""
+    path, limits = tmp_path / "state", resource.getrlimit(resource.RLIMIT_FSIZE)
+    with BackfillCheckpoint(path, "w") as steps:
+        steps.put("dump a", {"done": True})
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, limits[1]))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                steps.put("dump b", {"done": True})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert not steps.is_done("dump b")
+        steps.put("dump c", {"done": True})
+    with BackfillCheckpoint(path, "w") as steps:
+        assert [*steps.steps] == ["dump a", "dump c"]
+
+
+def test_the_last_line_that_was_cut_off_is_taken_away(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    step = b'{"name": "dump x", "warehouse": "w", "done": true}\n'
+    for cut in (1, 12, len(step) - 1):
+        path.write_bytes(step + step[:cut])
+        with BackfillCheckpoint(path, "w") as steps:
+            assert steps.is_done("dump x")
+        assert path.read_bytes() == step
+
+
 def cli(*arguments: str | Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MEDALLION_")}
     asked = ["backfill", "--exchange", "binance", "--from", "2025-01-01", "--to", "2025-01-02", *map(str, arguments)]
@@ -252,6 +309,10 @@ def test_the_command_refuses_patterns_and_unknown_symbols_and_names_what_failed(
         assert refused.returncode == 2
         assert "is no symbol" in refused.stderr
         assert pattern.split(",")[-1] in refused.stderr
+    for place in ("", str(files / "BTCUSDT-trades-2025-01-01.csv"), "/nowhere", "s3://bucket/dumps"):
+        refused = cli("--symbols", "BTCUSDT", "--source", place, environment=environment)
+        assert refused.returncode == 2
+        assert "is no folder" in refused.stderr or "is no such address" in refused.stderr
     unknown = cli("--symbols", "BTCUSDT,WHATUSDT,btcusdt", "--source", files, environment=environment)
     assert unknown.returncode == 2
     assert "has no 'WHATUSDT' of binance" in unknown.stderr

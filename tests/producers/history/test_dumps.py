@@ -149,6 +149,7 @@ def test_an_entry_that_another_ones_comment_hides_is_missed(shift: int, tmp_path
     [
         ("byte order mark", "\ufeff" + TEXT),
         ("byte order mark and header", "\ufeff" + HEADER + TEXT),
+        ("joined files", "".join("\ufeff\ufeff" + HEADER + line + "\n" for line in ROWS)),
         ("CR LF", TEXT.replace("\n", "\r\n")),
         ("leading and trailing spaces", "".join(f"  {line} \n" for line in ROWS)),
         ("spaces about the commas", TEXT.replace(",", " , ")),
@@ -179,6 +180,7 @@ def test_odd_spellings_lose_no_trade(name: str, text: str, tmp_path: Path) -> No
         (TEXT.encode("utf-16-le"), "UTF-16"),
         (TEXT.replace(",", ";").encode(), "semicolons"),
         (TEXT.replace(",", "\t").encode(), "tabs"),
+        (TEXT.replace("\n", "\r").encode(), "end with CR alone"),
         (TEXT[:-20].encode(), "line, 40, is cut off"),
         (TEXT[:-2].encode(), "line, 40, is cut off"),
         (TEXT[: -len("True\n")].encode(), "line, 40, is cut off"),
@@ -258,6 +260,8 @@ def unlisted(content: bytes) -> bytes:
     [
         (zipped((f"{DAY.stem}.csv", TEXT), ("ETHUSDT-trades-2025-01-01.csv", TEXT)), "ETHUSDT-trades-2025-01-01.csv"),
         (zipped(("BTCUSDT-trades-2025-01-02.csv", TEXT)), "not of BTCUSDT-trades-2025-01-01"),
+        (zipped(("ETHUSDT-trades-2025-01-01 (1).txt", TEXT)), "not of BTCUSDT-trades-2025-01-01"),
+        (zipped((f"{DAY.stem}.csv", TEXT), ("rest/", ROWS[0])), "'rest/' is a folder with content"),
         (zipped((f"{DAY.stem}.csv", TEXT), ("LICENCE", "All rights\n")), "LICENCE: no row of it is a trade"),
         (zipped((f"{DAY.stem}.csv", TEXT), method=zipfile.ZIP_BZIP2), "packed by method 12"),
         (zipped(*((f"{number}.csv", ROWS[0] + "\n") for number in range(1_001))), "more than 1,000 entries"),
@@ -298,6 +302,26 @@ def test_only_regular_files_of_one_name_are_read(tmp_path: Path) -> None:
     put(tmp_path / "a", ".csv", TEXT)
     with pytest.raises(DumpError, match="2 files are called so"):
         read(tmp_path)
+
+
+def test_a_file_of_another_market_is_never_read(tmp_path: Path) -> None:
+    """Spot and futures call a day's file alike. The own file may be packed in another way, or be missing."""
+    of_futures, of_spot = (tmp_path / "a" / market / "daily/trades/BTCUSDT" for market in ("futures/um", "spot"))
+    for folder in (of_futures, of_spot):
+        folder.mkdir(parents=True)
+    put(of_futures, ".zip", zipped((f"{DAY.stem}.csv", HEADER)))
+    own = put(of_spot, ".csv", TEXT)
+    assert prices(read(tmp_path)[1]) == EXPECTED
+    assert dump_files.exists(DAY.stem, "spot", str(tmp_path))
+    own.unlink()
+    for source in (tmp_path, of_futures):
+        assert not dump_files.exists(DAY.stem, "spot", str(source))
+        with pytest.raises(DumpError, match=r"lies in a folder of futures/um; if it is of spot"):
+            read(source)
+    # A folder that is no market's tells nothing, whatever its name has in it.
+    (tmp_path / "hotspot").mkdir()
+    put(tmp_path / "hotspot", ".csv", TEXT)
+    assert dump_files.exists(DAY.stem, "futures/um", str(tmp_path / "hotspot"))
 
 
 def endless() -> bytes:
@@ -427,4 +451,4 @@ def test_a_name_with_a_pattern_in_it_finds_no_other_file(tmp_path: Path) -> None
     day = Day("binance", "BTC*", DAY.date)
     with pytest.raises(DumpError, match=r"no BTC\*-trades-2025-01-01"), dumps.opened(day, str(tmp_path)):
         pass
-    assert not dump_files.exists(day.stem, str(tmp_path))
+    assert not dump_files.exists(day.stem, "spot", str(tmp_path))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
+from config.connections import kafka_client
 from config.settings import Settings
 from producers.exchanges import exchange
 from producers.exchanges.model import Trade, Trades
@@ -17,8 +20,8 @@ from producers.gaps.consecutive_ids import ConsecutiveIds
 from producers.gaps.events import GapEvents
 from producers.gaps.gap import HEALED, OPEN, Gap
 from producers.gaps.id_ranges import IdRanges
-from producers.gaps.resume import read_resume_point
-from producers.kafka.envelope import BACKFILL, REST, Envelope, envelopes
+from producers.gaps.resume import read_gaps, read_resume_point
+from producers.kafka.envelope import BACKFILL, REST, SOURCE, Envelope, encode, envelopes
 from producers.kafka.publisher import KafkaPublisher
 from producers.simulator import synthetic
 from producers.simulator.faults import Fault, FaultPlan
@@ -100,9 +103,48 @@ def envelope(number: int, symbol: str = "X", received_at: int = 1_000) -> Envelo
     return made
 
 
+def write_foreign(settings: Settings) -> None:
+    """Tombstones, headers without a value, times and ids that are none."""
+    raw, gaps = settings.raw_topic("binance"), settings.gaps_topic
+    gap = {
+        "exchange": "binance",
+        "symbol": "FOREIGN",
+        "exchange_symbol": "FOREIGN",
+        "from_id": "9",
+        "to_id": "5",
+        "from_time": 1,
+        "to_time": 2,
+        "ids_missing": 5,
+        "ids_open": 5,
+        "state": OPEN,
+        "detected_at": 3,
+        "healed_at": 0,
+        "noted_at": 4,
+    }
+    events = [gap, *({**gap, name: -1} for name in gap if name.endswith(("_at", "_time")))]
+    events += [
+        {**gap, "to_time": 2**63},
+        {**gap, "from_id": "", "detected_at": 5},
+        {**gap, "from_id": "٩", "to_id": "٩٩"},
+    ]
+    producer = Producer(kafka_client(settings))
+    for value in (None, b"", b"null", b"\xff", b"[" * 10_000):
+        producer.produce(raw, value, b"binance:X")
+        producer.produce(gaps, value, b"binance:FOREIGN")
+    for value in (b"x", encode(envelope(9_999, received_at=3_000))):
+        producer.produce(raw, value, b"binance:X", headers=[(SOURCE, None), ("other", b"\xff")])
+    for event in events:
+        producer.produce(gaps, json.dumps(event))
+    assert producer.flush(30) == 0
+
+
 def test_what_was_published_last_is_found_whatever_else_is_in_the_topic(settings: Settings) -> None:
-    """Back-fill and this life's own trades are not it; a hole that a healed trade was to fill is seen."""
+    """Back-fill and this life's own trades are not it; a hole that a healed trade was to fill is seen.
+
+    Other programs have written messages that are none of ours.
+    """
     Reader(settings, "binance").close()
+    write_foreign(settings)
     with KafkaPublisher(settings) as publisher:
         publisher.publish([envelope(number, "OLD") for number in range(5)])
         publisher.publish([envelope(number) for number in range(1_000, 1_300) if number not in {1_200, 1_210}])
@@ -123,6 +165,8 @@ def test_what_was_published_last_is_found_whatever_else_is_in_the_topic(settings
     assert set(published) == set(range(1_099, 1_300)) - {1_200}
     assert [trade.trade_id for trade in earlier.published["OLD"]] == ["4", "4"]
     assert ("Y" in earlier.published, earlier.unknown) == (False, [])
+    foreign = [gap.ids for gap in read_gaps(settings, known) if gap.symbol == "FOREIGN"]
+    assert foreign == [None] * 3, "no times that no layer stores, and no ids that are none"
     (left,) = earlier.open["OLD"]
     assert (left.from_id, left.to_id, left.detected_us, left.missing) == ("7", "8", 500, 2)
     detector = ConsecutiveIds(known)
