@@ -221,17 +221,17 @@ def test_the_version_of_clickhouse() -> None:
     ],
 )
 def test_the_grants_are_those_of_the_deployed_user(file: str, database: str, besides: str) -> None:
-    """Neither more nor less; a cluster's user `ingest` keeps what it has on a shard's own database."""
+    """Neither more nor less; on a shard's own database a cluster's user also has what it has on one server."""
     told = Settings(clickhouse_database=database, s3_endpoint="http://object-store:9000")
     users = ET.parse(ROOT / "deploy" / file)
     given = set()
     for query in users.iterfind("users/ingest/grants/query"):
         privileges, _, scope = str(query.text).removeprefix("GRANT ").rpartition(" ON ")
-        given |= {(privilege, scope) for privilege in privileges.split(", ") if scope != besides}
+        given |= {(privilege, scope) for privilege in privileges.split(", ")}
     asked = {
         (privilege, scope.replace("`", "")) for scope, privileges in needed(told).items() for privilege in privileges
     }
-    assert asked == given
+    assert asked == given - {("CREATE VIEW", besides), ("DROP VIEW", besides)}
     assert "S3" not in needed(Settings(iceberg_warehouse="file:///w")), "a warehouse on a disk needs no bucket"
 
 
