@@ -88,6 +88,10 @@ class Hub:
             if stream in self._followed:
                 self._followed[stream].set()
 
+    def is_followed(self, stream: Stream) -> bool:
+        """Whether `mark_followed` was called since the stream's first listener came."""
+        return stream in self._followed and self._followed[stream].is_set()
+
     async def until_followed(self, streams: Iterable[Stream]) -> None:
         """Wait until every change of these streams is published. They have a listener."""
         for followed in [self._followed[stream] for stream in streams]:

@@ -107,10 +107,13 @@ class Poller:
         self._hub.mark_followed(streams)
 
     def _forget(self, streams: list[Stream]) -> None:
-        listened, markets = set(streams), {stream.market for stream in streams}
+        """Forget the streams without a listener, also those that have a new one since: it begins anew."""
+        listened = {stream for stream in streams if self._hub.is_followed(stream)}
+        markets = {stream.market for stream in streams}
         self._markets = {market: followed for market, followed in self._markets.items() if market in markets}
         self._states = {stream: state for stream, state in self._states.items() if stream in listened}
         self._tickers_at = {stream: at for stream, at in self._tickers_at.items() if stream in listened}
+        self._new_trades.keep({stream.market for stream in listened if stream.kind == "trade"})
         self._stale_tickers &= markets
 
     async def _follow(self, streams: list[Stream]) -> None:
@@ -144,7 +147,6 @@ class Poller:
         by_market = defaultdict(list)
         for stream in streams:
             by_market[stream.market].append(stream)
-        self._new_trades.keep(by_market)
         now = int(time.time() * 1000)
         for row in await self._new_trades.read(changed):
             for stream in by_market[row["exchange"], row["symbol"]]:

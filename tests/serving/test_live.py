@@ -148,6 +148,34 @@ def test_a_look_that_breaks_off_loses_and_doubles_nothing(settings: Settings, ho
     run(settings, work)
 
 
+def test_a_client_that_comes_back_is_sent_nothing_of_the_time_between(settings: Settings, hot: HotTables) -> None:
+    """Nobody listened meanwhile, so that nobody looked."""
+    market = ("kraken", "BTCUSD")
+    streams = [Stream("btcusd@trade", market, "trade"), Stream("btcusd@kline_1m", market, "kline", INTERVALS["1m"])]
+    insert(hot, 0, range(1), NOW, times=[NOW - timedelta(minutes=10)])
+
+    async def work(reader: HotReader) -> None:
+        hub, outbox = Hub(), Outbox()
+        poller = Poller(reader, Candles(reader), hub)
+        for stream in streams:
+            hub.listen(stream, outbox)
+        await poller.look()
+        await waiting(outbox)
+        for stream in streams:
+            hub.leave(stream, outbox)
+        insert(hot, 1, range(3, 4), NOW + timedelta(seconds=1), times=[NOW - timedelta(minutes=5)])
+        for stream in streams:
+            hub.listen(stream, outbox)
+        await poller.look()
+        assert await waiting(outbox) == []
+        insert(hot, 2, range(6, 7), NOW + timedelta(seconds=2), times=[NOW])
+        await poller.look()
+        sent = [update.data for update in await waiting(outbox)]
+        assert [one["t"] if one["e"] == "trade" else one["k"]["n"] for one in sent] == [6, 1]
+
+    run(settings, work)
+
+
 def test_a_late_trade_changes_its_candle_at_once(settings: Settings, hot: HotTables) -> None:
     """It used to show with the market's next trade."""
     market, today = ("kraken", "BTCUSD"), NOW.replace(hour=0, minute=0, second=0)
