@@ -57,7 +57,7 @@ class DayPublishError(OffloadError):
 
 
 class HalfPublishedError(OffloadError):
-    """Markets of one shard may be new and others old, each whole. Run the same command again: it finishes the day."""
+    """Markets of one shard may be new and others old, each whole. The same command finishes the day."""
 
 
 class ArrivedMeanwhileError(OffloadError):
@@ -201,7 +201,10 @@ class DayPublisher:
             for shard in self.shards.each:
                 replace_from_staged(shard, _SILVER.hot, day)
         except HotStoreError as error:
-            raise HalfPublishedError(f"{error} {HalfPublishedError.__doc__}") from error
+            raise HalfPublishedError(
+                f"{error} Markets of one shard may be new and others old, each whole. Run the same command again: it "
+                "finishes the day."
+            ) from error
 
     def _rebuild_states(self, override: ViewOverride, deadline: Deadline) -> None:
         """Rebuild the day's candle states from the override's source, while inserts into both are paused."""
