@@ -117,7 +117,7 @@ lock:  ## pin every dependency again, hashes included (after `make test` has mad
 	$(PIN) --extra embedded --extra chart -c requirements.txt -o requirements-embedded.txt pyproject.toml
 	$(PIN) --extra equities -c requirements-embedded.txt -o requirements-equities.txt pyproject.toml
 	$(PIN) --extra embedded --extra chart --extra equities --extra dev -c requirements-embedded.txt -c requirements-equities.txt -o requirements-dev.txt pyproject.toml
-	printf '%s\n' pip setuptools wheel | $(PIN) -c requirements-dev.txt -o requirements-build.txt -
+	printf '%s\n' pip setuptools uv wheel | $(PIN) -c requirements-dev.txt -o requirements-build.txt -
 	printf '%s\n' playwright | $(PIN) -c requirements-dev.txt -o requirements-page.txt -
 	printf '%s\n' 'cython>=3' setuptools setuptools-scm wheel | $(PIN) -c requirements-build.txt -o requirements-faust.txt -
 	$(PIN) -o requirements-conformance.txt tests/conformance/requirements.in
@@ -136,16 +136,23 @@ $(PYTHON) -m venv $(1) || { rm -rf $(1); $(PYTHON) -m venv --without-pip $(1) &&
   || { echo "Cannot make a virtual environment: install python3-venv (apt install python3-venv), then run make again." >&2; exit 1; }
 endef
 
-$(VENV)/.made:
+$(VENV)/.made: requirements-build.txt
 	$(call environment,$(VENV))
+	$(BIN)/python $(INSTALL) -r requirements-build.txt
 	touch $@
 
-# What a lock names, then this project. pip compiles modules on one core; all cores take half the time. As with pip, a
-# module that does not compile stops nothing.
+# What a lock names, into an environment. uv takes a tenth of pip's time. It does not read pip's configuration, so pip
+# goes where uv does not get through (a mirror, a proxy).
+define locked
+$(BIN)/uv pip install -q --system-certs --python $(1)/bin/python --require-hashes -r $(2) \
+  || $(1)/bin/python $(INSTALL) --no-compile -r $(2)
+endef
+
+# What a lock names, then this project. A module that does not compile stops nothing.
 define installed
-$(BIN)/python $(INSTALL) --no-compile -r $(1)
+$(call locked,$(VENV),$(1))
 -$(BIN)/python -m compileall -q -j 0 -x /tests/ $(VENV)/lib
-$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 endef
 
 $(VENV)/.run: $(VENV)/.made requirements-embedded.txt pyproject.toml
@@ -164,9 +171,9 @@ $(VENV)/.page: $(VENV)/.dev requirements-page.txt
 	touch $@
 
 # The real Kafka engine lives only in chdb-core 26.1.0, which cannot share an environment with the engine we run.
-$(VENV)-conformance/.ready: requirements-conformance.txt
+$(VENV)-conformance/.ready: $(VENV)/.made requirements-conformance.txt
 	$(call environment,$(VENV)-conformance)
-	$(VENV)-conformance/bin/python $(INSTALL) -r requirements-conformance.txt
+	$(call locked,$(VENV)-conformance,requirements-conformance.txt)
 	touch $@
 
 # Quix Streams wants an older confluent-kafka than ours.
