@@ -1,7 +1,7 @@
 """Invariants 2, 3 and 8 under faults: whatever is killed whenever, each trade counts once and every candle is true.
 
-A short one with the same seed every time kills each kind of process; `CHAOS_KILLS` makes it longer, `CHAOS_SEEDS` are
-others: `make chaos`, `make chaos-seeds`.
+A short one with the same seed every time kills each kind of process; on Kafka it is nightly. `CHAOS_KILLS` makes it
+longer, `CHAOS_SEEDS` are others: `make chaos`, `make chaos-seeds`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(240 + 15 * KILLS)]
 
 
 @pytest.mark.parametrize("number", range(len(SEEDS)))
-@pytest.mark.parametrize("broker", ["memory", pytest.param("kafka", marks=pytest.mark.kafka)])
+@pytest.mark.parametrize("broker", ["memory", pytest.param("kafka", marks=[pytest.mark.kafka, pytest.mark.nightly])])
 def test_silver_and_every_candle_are_true_after_a_storm(
     broker: str,
     number: int,

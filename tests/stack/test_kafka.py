@@ -79,7 +79,7 @@ def test_every_recording_gives_the_true_candles(
     assert_true_candles(stack, medallion, group)
 
 
-# Its siblings: chaos/test_storm.py kills and starts this broker.
+# Its sibling, on the in-memory broker: operation/test_lifecycle.py::test_down_leaves_no_process_and_loses_no_row.
 @pytest.mark.nightly
 def test_down_and_up_keep_topics_messages_and_offsets(stack: Path, medallion: Medallion, recordings: Path) -> None:
     """Nothing is read twice after a restart, and what was published while nobody read arrives after it."""

@@ -91,6 +91,8 @@ def arrived(running: Running) -> list[dict[str, Any]]:
     return running.query("SELECT count() AS n FROM trades_raw UNION ALL SELECT count() FROM bronze_trades")
 
 
+# Its sibling: test_a_parser_that_was_fixed_brings_its_messages_through.
+@pytest.mark.nightly
 def test_a_market_the_registry_gains_comes_through_once(shared: Running, recordings: Path, tmp_path: Path) -> None:
     recording = tmp_path / "some.jsonl.gz"
     with gzip.open(recordings / "binance_spot_trades.jsonl.gz") as whole_day, gzip.open(recording, "wb") as some:

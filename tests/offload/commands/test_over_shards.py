@@ -121,8 +121,6 @@ def _nowhere(settings: Settings, database: str) -> Settings:
     return settings.model_copy(update={"clickhouse_http_port": 1, "clickhouse_database": database})
 
 
-# Of the fast tier: test_two_shards.py.
-@pytest.mark.nightly
 def test_a_day_follows_the_rules(shards: Settings, trades: pl.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     as_environment(shards, monkeypatch)
     (day,) = ask("rederive", *SPAN)["days"]
@@ -131,6 +129,7 @@ def test_a_day_follows_the_rules(shards: Settings, trades: pl.DataFrame, monkeyp
     assert_is(Readers(shards), shards, within(trades, HIGH))
 
 
+# Of the fast tier: tests/offload/rederive/test_accept.py.
 @pytest.mark.nightly
 def test_a_trade_is_accepted(
     shards: Settings, trades: pl.DataFrame, accepted: pl.DataFrame, monkeypatch: pytest.MonkeyPatch

@@ -138,6 +138,8 @@ def stack(cluster_node: Node, cluster_folder: Path, tape: Path, brokers: str) ->
     return Stack(pair, pair.readers.model_copy(update={"kafka_bootstrap_servers": brokers}), trades, folder)
 
 
+# Its sibling: test_over_shards.py::test_a_day_follows_the_rules, which has the same steps with one shard.
+@pytest.mark.nightly
 def test_every_market_follows_whole_and_once(stack: Stack) -> None:
     """One died between the shards, and the next finishes it. Meanwhile a worker's rows of both shards are refused; they
     land afterwards, once."""

@@ -106,7 +106,7 @@ def test_candles_equal_the_published_ground_truth(
 
 
 # Its siblings: rederive/test_rederive.py::test_a_changed_limit_is_followed, whose offload finds nothing to do;
-# test_storm.py and test_only_the_touched_slices_are_written_and_what_left_stays force a run.
+# test_only_the_touched_slices_are_written_and_what_left_stays forces a run.
 @pytest.mark.nightly
 def test_a_second_run_does_nothing_and_a_forced_one_replaces(
     settings: Settings, hot: HotTables, few: pl.DataFrame
@@ -125,7 +125,7 @@ def test_a_second_run_does_nothing_and_a_forced_one_replaces(
     assert files_on_disk(settings) == files_referenced(settings)
 
 
-# Its siblings: test_storm.py, retention/test_union_views.py::test_every_row_counts_once_wherever_its_partition_is.
+# Its siblings: test_faults.py adds rows to hours that were offloaded, test_late_candles.py late trades to candles.
 @pytest.mark.nightly
 def test_late_rows_reach_an_hour_that_was_offloaded(settings: Settings, hot: HotTables, few: pl.DataFrame) -> None:
     is_late = pl.col("offset") % 7 == 0

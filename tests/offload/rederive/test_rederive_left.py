@@ -66,6 +66,8 @@ def assert_all_is(hot: HotTables, trades: pl.DataFrame) -> None:
     assert_shown(hot, trades, "_all")
 
 
+# Its sibling: test_late_trades_of_a_day_that_has_left_are_neither_lost_nor_doubled.
+@pytest.mark.nightly
 def test_hot_candles_follow_a_day_whose_silver_has_left(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
 ) -> None:

@@ -73,6 +73,8 @@ def back(stack: Path, name: str, before: int) -> None:
     assert pids(stack).get(name) not in (None, before)
 
 
+# Its sibling: tests/series/test_schedules.py, without a stack.
+@pytest.mark.nightly
 def test_the_schedules_run_with_the_stack(shared_stack: Path, medallion: Medallion) -> None:
     """As compose does: by default. Their state is the folder's, and a killed service comes back."""
     assert inspect.signature(up).parameters["schedules"].default is True
@@ -168,9 +170,7 @@ def test_an_offload_by_hand_beside_the_service(tmp_path: Path, medallion: Medall
     medallion("down", "--data-dir", folder)
 
 
-def test_passwords_reach_every_command_and_a_silent_node_is_started_again(
-    shared_stack: Path, medallion: Medallion
-) -> None:
+def test_passwords_reach_every_command(shared_stack: Path, medallion: Medallion) -> None:
     stack = shared_stack
     shown = orjson.loads(medallion("status", "--data-dir", stack, "--show-password", "--json").stdout)
     passwords = shown["passwords"]
@@ -200,6 +200,12 @@ def test_passwords_reach_every_command_and_a_silent_node_is_started_again(
         == 403
     )
 
+
+# Its siblings: test_a_broker_that_does_not_answer_hides_nothing_else, and tests/chaos, which kills the node.
+@pytest.mark.nightly
+def test_a_silent_node_is_started_again(shared_stack: Path, medallion: Medallion) -> None:
+    stack = shared_stack
+    shown = orjson.loads(medallion("status", "--data-dir", stack, "--json").stdout)
     (node,) = (service for service in shown["services"] if service["name"] == "clickhouse")
     os.kill(node["pid"], signal.SIGSTOP)
     frozen = medallion("status", "--data-dir", stack, "--json", check=False)
