@@ -12,15 +12,12 @@ from typing import Any
 import clickhouse_connect
 from clickhouse_driver import Client
 
-from bench.pipeline.visibility import Look
 from config.connections import clickhouse_http, clickhouse_native
 from config.settings import Settings
 from deploy.embedded import control
 from deploy.embedded.layout import StackState
 
 _SQL = Path(__file__).with_name("sql")
-# How the candles of our stack are watched.
-OUR_LOOK = Look(*((_SQL / f"{name}.sql").read_text(encoding="utf-8") for name in ("visible", "visible_parts")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +28,14 @@ class Target:
         environment: `MEDALLION_…` variables with which a process reaches its broker and node.
         pids: its processes by name.
         logs: the folder of their logs.
-        look: how `bench.pipeline.visibility.Watcher` looks at its candles.
+        look: the query for `bench.pipeline.visibility.Watcher`.
         journeys: the query for `bench.pipeline.journeys`.
     """
 
     environment: Mapping[str, str]
     pids: Mapping[str, int]
     logs: Path
-    look: Look
+    look: str
     journeys: str
 
     @property
@@ -73,7 +70,9 @@ def our_target(*, schedules: bool = False) -> Iterator[Target]:
         deploy.embedded.layout.StackError: the stack does not start.
     """
     with fresh_stack(schedules=schedules) as state:
-        yield Target(state.environment, pids_of(state), state.data_dir / "logs", OUR_LOOK, _text("journeys.sql"))
+        yield Target(
+            state.environment, pids_of(state), state.data_dir / "logs", _text("visible.sql"), _text("journeys.sql")
+        )
 
 
 def settings_of(state: StackState) -> Settings:

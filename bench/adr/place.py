@@ -16,7 +16,6 @@ from clickhouse_driver import Client
 from jinja2 import Environment, StrictUndefined
 
 from bench.load import SOURCES
-from bench.pipeline.visibility import Look
 from bench.stack import Target, native_client
 from config.connections import clickhouse_native
 from config.settings import Settings
@@ -57,8 +56,7 @@ def adr_target() -> Iterator[Target]:
         _create(settings)
         processor = _spawn(end, folder, "processor", (sys.executable, "-m", "bench.adr.processor"), environment)
         pids = {"broker": broker.pid, "clickhouse": node.pid, "processor": processor.pid}
-        look = Look(_text("visible.sql"), _text("visible_parts.sql"))
-        yield Target(environment, pids, folder.logs, look, _text("journeys.sql"))
+        yield Target(environment, pids, folder.logs, _text("visible.sql"), _text("journeys.sql"))
 
 
 def _create(settings: Settings) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from bench.load import LoadReport
-from bench.pipeline.visibility import Watcher
+from bench.pipeline.visibility import PAUSE_S, Watcher
 from bench.sampler import ProcessSampler
 from bench.stack import Target, http_client, native_client
 from config.clickhouse_arrow import select_arrow
@@ -42,7 +42,7 @@ class Run:
     sampler: ProcessSampler
 
 
-def run_load(target: Target, rate: float, seconds: float, markets: int, pause_s: float = 0.0) -> Run:
+def run_load(target: Target, rate: float, seconds: float, markets: int, pause_s: float = PAUSE_S) -> Run:
     """Publish trades, and wait until all are in the candles.
 
     Args:
@@ -50,7 +50,7 @@ def run_load(target: Target, rate: float, seconds: float, markets: int, pause_s:
         rate: trades/s; 0 for as many as possible.
         seconds: length of the load.
         markets: number of markets to which the trades are dealt out.
-        pause_s: the least time between two looks at the candles.
+        pause_s: pause between two looks at the candles.
 
     Raises:
         LoadError: the generator failed, or the candles count fewer or more trades than were published.

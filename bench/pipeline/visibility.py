@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -13,40 +10,22 @@ import polars as pl
 
 from bench.sampler import Sampler
 
-# The folder of the table is read so often.
-_PERIOD_S = 0.002
-# Without a new part, there is a look after so long.
-_LONGEST_S = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """Two queries: `trades` returns exchange, symbol and trades, `parts` the folder of the table that it reads and how
-    the names of the parts begin that it reads there."""
-
-    trades: str
-    parts: str
+# A look takes about 3 ms of CPU. More looks would slow down what they measure.
+PAUSE_S = 0.01
 
 
 class Watcher(Sampler):
-    """Looks at the candles, over one connection, when their table gets new parts, while its `with` block runs.
+    """Looks at the candles at intervals, over one connection, while its `with` block runs.
 
-    A look takes 5 ms of CPU and more, so looking all the time slows down what is measured: looks that were 10 ms apart
-    made every layer slower. An insert writes its part to the table's folder just before a reader sees it, and a look
-    follows.
-
-    A trade became visible before the look that shows it, so latencies from `looks` are never too short.
+    A trade became visible between the first look that shows it and the look before. So latencies from `looks` are never
+    too short. They are too long by half the time between two looks on average.
     """
 
-    def __init__(self, client: Any, look: Look, pause_s: float = 0.0) -> None:
-        """`client` is from `bench.stack.native_client`, for this watcher alone, and its node runs on this machine.
-        `pause_s`: at least so long is between two looks."""
-        super().__init__(_PERIOD_S)
-        self._client, self._query, self._pause_s = client, look.trades, pause_s
-        [(folder, self._prefix)] = client.execute(look.parts)
-        self._folder = Path(folder)
-        self._inserted: set[str] = set()
-        self._looked_s = -_LONGEST_S
+    def __init__(self, client: Any, query: str, pause_s: float = PAUSE_S) -> None:
+        """`client` is from `bench.stack.native_client`, for this watcher alone. `query` returns exchange, symbol and
+        trades."""
+        super().__init__(pause_s)
+        self._client, self._query = client, query
         self._looks: list[tuple[int, list[tuple[str, str, int]]]] = []
 
     def __exit__(
@@ -80,26 +59,5 @@ class Watcher(Sampler):
         return pl.DataFrame(rows, schema=schema, orient="row")
 
     def _look(self) -> None:
-        now = time.monotonic()
-        if now - self._looked_s < max(self._pause_s, 0 if self._has_new_parts() else _LONGEST_S):
-            return
         markets = self._client.execute(self._query)
         self._looks.append((time.time_ns() // 1_000, markets))
-        self._looked_s = now
-
-    def _has_new_parts(self) -> bool:
-        """Whether an insert has added parts since the last call."""
-        parts = inserted_parts(path.name for path in self._folder.iterdir())
-        found = {part for part in parts if part.startswith(self._prefix)}
-        is_new = not found <= self._inserted
-        self._inserted = found
-        return is_new
-
-
-def inserted_parts(names: Iterable[str]) -> frozenset[str]:
-    """The parts of inserts among the names in a table's folder: `partition_first_last_level`, with one block each.
-
-    Not among them are what a merge has made and what is still being written (`tmp_…`).
-    """
-    fields = (name.split("_") for name in names)
-    return frozenset("_".join(part) for part in fields if len(part) == 4 and part[1] == part[2])

@@ -10,8 +10,7 @@ from bench.pipeline.visibility import Watcher
 from bench.sampler import ProcessSampler
 from bench.silver.contest import Contender, delivered
 from bench.silver.feed import BronzeFeed, producer
-from bench.silver.place import Place, PlaceError
-from bench.stack import OUR_LOOK
+from bench.silver.place import LOOK, Place, PlaceError
 
 _POLL_S = 0.05
 _TIMEOUT_S = 300.0
@@ -46,7 +45,7 @@ def _one(place: Place, contender: Contender, feed: BronzeFeed, number: int) -> d
     delivered(sender)
     argv = contender.argv(place, contender.topic(place))
     with (
-        Watcher(place.client(), OUR_LOOK) as watcher,
+        Watcher(place.client(), LOOK) as watcher,
         place.process(f"backlog-{number}", argv) as process,
         ProcessSampler({"worker": process.pid, "clickhouse": place.node_pid}) as sampler,
     ):

@@ -13,8 +13,7 @@ from bench.pipeline.visibility import Watcher
 from bench.plan import Plan
 from bench.silver.contest import Contender, delivered
 from bench.silver.feed import BronzeFeed, producer
-from bench.silver.place import Place, PlaceError, wait_until
-from bench.stack import OUR_LOOK
+from bench.silver.place import LOOK, Place, PlaceError, wait_until
 from offload.clickhouse.client import ClickHouseHttp
 
 _TIMES = (Path(__file__).with_name("sql") / "silver_times.sql").read_text(encoding="utf-8")
@@ -33,7 +32,7 @@ def measure(place: Place, contender: Contender, feed: BronzeFeed, rate: float, p
     sender = producer(place.settings.kafka_bootstrap_servers)
     argv = contender.argv(place, contender.topic(place))
     figures: dict[str, Any] = {"contender": contender.name, "rate": rate, "p50_ms": None, "p99_ms": None}
-    with Watcher(place.client(), OUR_LOOK) as watcher, place.process(f"paced-{rate:.0f}", argv) as process:
+    with Watcher(place.client(), LOOK) as watcher, place.process(f"paced-{rate:.0f}", argv) as process:
         contender.publish(place, sender, feed.take(_WARM_ROWS, time.time_ns() // 1_000))
         delivered(sender)
         wait_until(lambda: watcher.trades >= _WARM_ROWS, contender.name, process)

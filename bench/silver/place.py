@@ -26,6 +26,8 @@ from deploy.embedded.kafka import jars, server, topics
 from deploy.embedded.ports import LOOPBACK, free_ports
 
 TRADES_TOPIC = "bench.trades"
+# The query that watches the candles. It is that of the other measurements of our stack.
+LOOK = (Path(__file__).parents[1] / "sql" / "visible.sql").read_text(encoding="utf-8")
 _START_S = 60.0
 # The folder in which `python -m bench…` works.
 _ROOT = Path(__file__).resolve().parents[2]

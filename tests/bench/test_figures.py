@@ -11,7 +11,6 @@ from bench.pipeline.journeys import STAGES, drift, durations, with_visibility
 from bench.pipeline.latency import has_settled
 from bench.pipeline.parts import by_table
 from bench.pipeline.sustained import sustained_rate
-from bench.pipeline.visibility import inserted_parts
 
 MS = 1_000
 
@@ -108,9 +107,3 @@ def test_rate_counts_whole_steps_within_the_window() -> None:
         assert sustained_rate(totals, start, end) == pytest.approx(10_000)
     with pytest.raises(ValueError, match="measure longer"):
         sustained_rate(totals, 10_000, 150_000)
-
-
-def test_only_finished_parts_of_inserts_are_waited_for() -> None:
-    inserted = ["60-20261130_109_109_1", "all_7_7_0"]
-    others = ["60-20261130_91_118_2", "tmp_insert_60-20261130_112_112_1", "tmp_merge_60-20261130_91_118_2", "detached"]
-    assert inserted_parts([*inserted, *others, "format_version.txt"]) == set(inserted)
