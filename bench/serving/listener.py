@@ -23,7 +23,7 @@ class Heard:
     Attributes:
         member: the time that is read from a message: `T`, when the trade happened, or `E`, when the message was made.
         every: only one in so many messages is read.
-        begin_s: messages before this time (`time.time()`) are counted, but not read.
+        begin_s: messages whose time is before this one (`time.time()`) are counted, but their ms are not kept.
         messages: the number of messages.
         ms: for each message that was read, the ms from its time to its arrival.
     """
@@ -38,7 +38,9 @@ class Heard:
         self.messages += 1
         now = time.time()
         if now >= self.begin_s and self.messages % self.every == 0 and (found := _TIME[self.member].search(text)):
-            self.ms.append(now * 1000 - int(found[1]))
+            at_ms = int(found[1])
+            if at_ms >= self.begin_s * 1000:
+                self.ms.append(now * 1000 - at_ms)
 
 
 class _Listener(asyncio.Protocol):
