@@ -119,6 +119,8 @@ def test_twins_keep_the_structure_of_their_tables(engine: Engine, warehouse: Set
     assert_twins_keep_the_structure_of_their_tables(engine, warehouse.clickhouse_database)
 
 
+# Its sibling: test_an_earlier_database_is_brought_up_to_date.
+@pytest.mark.nightly
 def test_an_upgraded_database_counts_as_a_new_one_does(engine: Engine) -> None:
     """An insert that is half done is completed first. Candles of trades from before stay; those of later trades leave
     out what was no market trade.

@@ -84,6 +84,8 @@ def ask(*command: str) -> Any:
     return json.loads(done.stdout)
 
 
+# Its siblings: test_a_day_follows_the_rules, and tests/cli/dlq/test_dlq_replay.py on one server.
+@pytest.mark.nightly
 def test_rejected_trades_are_sent_again(
     shards: Settings, trades: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -136,11 +136,8 @@ def place(trade: pl.DataFrame) -> DeadLetterFilter:
     return DeadLetterFilter(message=(TOPIC, 0, int(trade["offset"][0])))
 
 
-def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot: HotTables) -> None:
-    """Neither version is in Iceberg yet; a third version on another day and a loss of the notes follow.
-
-    Some trades came twice in their first version, and another one comes again after the correction.
-    """
+def with_corrections(hot: HotTables) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Trades, those of them that are wrong (some came twice), and the corrections of these, which are dead letters."""
     first = tape(7)
     wrong = first.gather_every(4)
     hot.load(first)
@@ -151,6 +148,13 @@ def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot:
     hot.insert("duplicate_trades", duplicate_rows(twice))
     corrected = later(turned(wrong))
     come(hot, corrected, "price_text, side")
+    return first, wrong, corrected
+
+
+def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot: HotTables) -> None:
+    """Neither version is in Iceberg yet. Some trades came twice in their first version, and another one comes again
+    after the correction."""
+    first, wrong, corrected = with_corrections(hot)
     assert_proved(posted, first.height, 5, wrong.height)
 
     planned = plan_accept(Tiers.open(posted), ALL)
@@ -176,6 +180,14 @@ def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot:
     assert hot.client.query(candles).result_rows == [(bought,)]
     assert plan_accept(Tiers.open(posted), ALL).is_empty
 
+
+# Its sibling above: this is how it goes on.
+@pytest.mark.nightly
+def test_a_third_version_follows_and_the_notes_are_lost(posted: Settings, hot: HotTables) -> None:
+    first, wrong, corrected = with_corrections(hot)
+    accept(Tiers.open(posted), plan_accept(Tiers.open(posted), ALL))
+    run(Tiers.open(posted), until_now=True)
+
     # A third version of one trade, on a day that had no trade, and a message that says what Silver has by now.
     moved = turned(wrong.head(1)).with_columns(pl.lit("78").alias("price"), pl.col("time") + pl.duration(days=1))
     third = later(moved, 2)
@@ -184,8 +196,8 @@ def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot:
     again = plan_accept(Tiers.open(posted), ALL)
     assert (again.trades.height, again.agreeing.height) == (1, 1)
     accept(Tiers.open(posted), again)
-    now = together(now, third)
-    assert_proved(posted, first.height, 3, wrong.height + 5)
+    now = together(together(first, corrected), third)
+    assert_proved(posted, first.height, 2, wrong.height + 5)
     for view in ("silver_trades", "silver_trades_all", "gold_ohlcv_1m", "gold_ohlcv_1m_all", "gold_ohlcv_1d_all"):
         time = "timestamp" if "silver" in view else "window_start"
         assert hot.count(f"(SELECT 1 FROM {view} WHERE toDate({time}) = '2024-08-09')") == 1, view
@@ -202,7 +214,7 @@ def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot:
     assert_is(hot, posted, now)
 
 
-# Its sibling above plans the way back. To go it is to accept once more.
+# Its siblings: the two above. The second plans the way back, and to go it is to accept once more.
 @pytest.mark.nightly
 def test_the_first_version_comes_back_from_another_day(posted: Settings, hot: HotTables) -> None:
     first = tape(7)

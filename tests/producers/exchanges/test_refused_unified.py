@@ -136,6 +136,8 @@ def test_what_the_stream_refuses_is_named_and_the_other_flows(settings: Settings
     assert counters.trades > 0
 
 
+# Its sibling: test_what_is_not_listed_is_named_and_flows_when_it_is_listed_later.
+@pytest.mark.nightly
 def test_a_symbol_that_rest_refuses_keeps_no_other_from_being_asked_for(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
