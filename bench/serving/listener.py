@@ -23,9 +23,9 @@ class Heard:
     Attributes:
         member: the time that is read from a message: `T`, when the trade happened, or `E`, when the message was made.
         every: only one in so many messages is read.
-        begin_s: messages whose time is before this one (`time.time()`) are counted, but their ms are not kept.
+        begin_s: messages whose time is before this one (`time.time()`) are counted, but not kept in `ms`.
         messages: the number of messages.
-        ms: for each message that was read, the ms from its time to its arrival.
+        ms: the ms from the time of a message that was read to its arrival.
     """
 
     member: str
@@ -36,11 +36,11 @@ class Heard:
 
     def take(self, text: bytes) -> None:
         self.messages += 1
-        now = time.time()
-        if now >= self.begin_s and self.messages % self.every == 0 and (found := _TIME[self.member].search(text)):
+        now_ms = time.time() * 1000
+        if self.messages % self.every == 0 and (found := _TIME[self.member].search(text)):
             at_ms = int(found[1])
             if at_ms >= self.begin_s * 1000:
-                self.ms.append(now * 1000 - at_ms)
+                self.ms.append(now_ms - at_ms)
 
 
 class _Listener(asyncio.Protocol):

@@ -183,7 +183,7 @@ def test_every_market_follows_whole_and_once(stack: Stack) -> None:
     assert stack.assert_whole(after) == stack.versions(after)
 
 
-# Its sibling of the fast tier dies between the shards.
+# Its siblings: the one above dies between the shards, and rederive/test_rederive.py dies on one server.
 @pytest.mark.nightly
 @pytest.mark.parametrize(("at", "number"), STEPS)
 def test_one_that_died_is_finished_by_the_next(stack: Stack, at: str, number: int) -> None:

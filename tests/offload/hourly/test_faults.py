@@ -15,7 +15,7 @@ from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 from config.settings import Settings
 from offload.clickhouse.client import ClickHouseHttp, Parameters
 from offload.clickhouse.tiers import Tiers
-from offload.errors import BrokenExportError, CommitConflictError
+from offload.errors import BrokenExportError, CommitConflictError, HotStoreError
 from offload.files.commit import Replacement, replace_slices
 from offload.files.export import export_slice
 from offload.proof.verify import verify
@@ -27,6 +27,7 @@ from offload.tables.slices import HOUR_US, hour, micros
 from tests.clickhouse import as_json
 from tests.offload.cold_tables import files_on_disk, files_referenced, load, read
 from tests.offload.hot_tables import ARRIVAL, HotTables, of_one_hour, read_tape, silver_rows
+from tests.offload.hourly.faults import CATALOG_ERRORS, Countdown, FailingClickHouse, failing_commit
 
 ROOT = Path(__file__).resolve().parents[3]
 POINTS = (
@@ -154,3 +155,27 @@ def test_a_stream_that_breaks_off_is_refused_and_removed(
     assert all(load(settings, cold).current_snapshot() is None for cold in TABLES)
     run(Tiers.open(settings), layers=layers)
     assert verify(Tiers.open(settings), layers=layers).ok
+
+
+def test_a_refusal_and_a_catalog_that_is_away_lose_and_double_nothing(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame
+) -> None:
+    layers: tuple[Layer, ...] = ("silver",)
+    hot.load(of_one_hour(trades))
+    refuses = Countdown(2)
+    with pytest.raises(HotStoreError, match="injected"):
+        run(Tiers.open(settings, FailingClickHouse(settings, refuses)), layers=layers)
+    assert files_on_disk(settings) == files_referenced(settings)
+    away, lost = Countdown(0), Countdown(0)
+    error, after = CATALOG_ERRORS["the catalog is away"]
+    with failing_commit(away, error, after=after), pytest.raises(type(error), match="injected"):
+        run(Tiers.open(settings), layers=layers)
+    assert load(settings, BY_NAME["silver_trades"]).current_snapshot() is None
+    error, after = CATALOG_ERRORS["the catalog's answer is lost"]
+    with failing_commit(lost, error, after=after):
+        run(Tiers.open(settings), layers=layers)  # It finds its own commit.
+    assert lost.fired
+    run(Tiers.open(settings), layers=layers)
+    assert read(settings, BY_NAME["silver_trades"]).height == trades.height
+    assert verify(Tiers.open(settings), layers=layers).ok
+    assert files_on_disk(settings) == files_referenced(settings)

@@ -100,8 +100,8 @@ def ground(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Hot
         yield HotTables(new_settings(node.http_port, tmp_path)), node
 
 
-# Its siblings: test_faults.py kills the offload once, breaks a stream off and lets two attempts conflict,
-# retention/test_gate.py has the gate's faults, and retention/test_union_views.py that every row is shown once.
+# Its siblings: test_faults.py has its faults one by one, retention/test_gate.py those of the gate, and
+# retention/test_union_views.py that every row is shown once.
 @pytest.mark.nightly
 def test_a_storm_over_a_folder_loses_nothing(
     ground: tuple[HotTables, Node | None], tape_rows: pl.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
