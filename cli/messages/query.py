@@ -81,11 +81,12 @@ def query(
         # The standard library takes the end of a connection among the headers for the end of an answer without rows.
         raise _broke_off(address, "before the first rows")
     if answer.status_code != 200:
-        raise _refused(answer.text.strip(), text, settings, verbose=verbose)
+        message, note = _message(answer)
+        raise _refused(message, text, settings, verbose=verbose, note=note)
     end = bytearray()
     try:
         _write(_with_end(answer.iter_content(CHUNK_BYTES), end))
-    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+    except requests.RequestException as error:
         # The status of an answer is sent before the statement has ended. ClickHouse then writes its message behind the
         # rows and breaks off.
         said = list(_LATE_ERROR.finditer(end.decode(errors="replace")))
@@ -120,11 +121,25 @@ def _ask(
             f" shows whether the stack runs, `medallion down` and `up` start it again; of a deployed stack, restart"
             f" ClickHouse, or correct {_ADDRESS}."
         ) from error
-    except requests.ConnectionError as error:
+    except requests.RequestException as error:
         raise QueryError(
             f"No ClickHouse answers at {address}: `medallion status` shows whether the stack runs, `medallion up` "
             f"starts it; of a deployed stack, correct {_ADDRESS}. ({_reason(error)})"
         ) from error
+
+
+def _message(answer: requests.Response) -> tuple[str, str]:
+    """The text of a refusal, or as much of it as comes, and what is to be said about the rest."""
+    came, note = bytearray(), ""
+    try:
+        # Byte by byte, so that what came before a break is not lost.
+        for byte in answer.iter_content(1):
+            came += byte
+            if len(came) == _END_BYTES:
+                break
+    except requests.RequestException:
+        note = "The rest of this answer did not come."
+    return came.decode(errors="replace").strip() or f"HTTP status {answer.status_code}, without a message.", note
 
 
 def _broke_off(address: str, why: str) -> QueryError:

@@ -21,12 +21,14 @@ from tests.stack.conftest import clean_environment
 
 # More than the 100 headers that the standard library takes.
 HEADERS = 150
+REFUSAL = b"Code: 241. DB::Exception: Memory limit exceeded: would use 10 GiB. (MEMORY_LIMIT_EXCEEDED)"
 
 
 class ClickHouse(BaseHTTPRequestHandler):
     """Answers `/ping`, `SELECT 1` after more progress than the time without a sign, and of `SELECT 2` the first row.
 
-    It dies while it runs `SELECT 3`.
+    It dies while it runs `SELECT 3`. It refuses `SELECT 4` and `SELECT 5`, the first without the end of its message,
+    the second without any of it.
     """
 
     protocol_version = "HTTP/1.1"
@@ -57,6 +59,11 @@ class ClickHouse(BaseHTTPRequestHandler):
             self.wfile.write(b"2\r\n1\n\r\n")
         if sql == "SELECT 1":
             self.wfile.write(b"0\r\n\r\n")
+        if sql in {"SELECT 4", "SELECT 5"}:
+            self.send_response(500)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(REFUSAL if sql == "SELECT 4" else b"")
         # Otherwise the server thread waits here for another request, until the client leaves.
 
 
@@ -95,6 +102,20 @@ def test_a_connection_that_ends_after_progress_is_no_empty_result(monkeypatch: p
     with serving(ClickHouse) as port:
         done = ask(monkeypatch, port, "SELECT 3")
     assert "broke off. The result is incomplete." in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [("SELECT 4", "Memory limit exceeded: would use 10 GiB"), ("SELECT 5", "HTTP status 500, without a message.")],
+)
+def test_a_refusal_whose_message_stops_is_shown_as_far_as_it_came(
+    monkeypatch: pytest.MonkeyPatch, sql: str, words: str
+) -> None:
+    with serving(ClickHouse) as port:
+        done = ask(monkeypatch, port, sql)
+    assert isinstance(done.exception, MedallionError)
+    assert str(done.exception).startswith((words, f"Code: 241. DB::Exception: {words}"))
+    assert "The rest of this answer did not come." in str(done.exception)
 
 
 @pytest.mark.parametrize("arguments", [("ddl", "status"), ("dlq", "list")])
