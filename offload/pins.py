@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict
-from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.exceptions import CommitFailedException, NoSuchTableError
 from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 from pyiceberg.types import DecimalType, IcebergType
 
 from config.process.retry import retry_on_conflict
+from config.settings import Settings
 from ddl.quoting import quote_name
 from offload.clickhouse.checksums import earlier_values, file_arguments
 from offload.clickhouse.client import HotStore
@@ -69,8 +70,14 @@ class Pins:
         OffloadError: the catalog fails.
     """
 
-    def __init__(self, tier: ColdTier) -> None:
-        self._tier = tier
+    def __init__(self, tier: ColdTier | None) -> None:
+        """`tier`: None, or without tables, where nothing has been offloaded yet: it has no pin."""
+        self._maybe_tier = tier
+
+    @classmethod
+    def look(cls, settings: Settings) -> Pins:
+        """The pins for a command that makes none: no folder, catalog or cold table is made."""
+        return cls(ColdTier.look(settings))
 
     def create(self, name: str, at: datetime | None = None) -> Pin:
         """Pin the present version, or that of a moment `at` (an aware time) between two offload runs.
@@ -126,7 +133,7 @@ class Pins:
         Raises:
             PinError: there is none of that name.
         """
-        known = self._load(_RECORDS_TABLE).properties
+        known = self._properties()
         if PREFIX + name not in known and _BEGUN + name not in known:
             raise PinError(f"There is no pin {name}: `medallion pin list` shows all pins.")
         for cold in TABLES:
@@ -174,14 +181,27 @@ class Pins:
         if f"pin_{name}" == self._tier.settings.clickhouse_database:
             raise PinError(f"pin_{name} is the database of the hot tables: choose another name.")
 
+    @property
+    def _tier(self) -> ColdTier:
+        assert self._maybe_tier is not None, "a pin is of cold tables"
+        return self._maybe_tier
+
     def _load(self, name: str) -> Table:
         return self._tier.load(BY_NAME[name])
 
+    def _properties(self) -> Mapping[str, str]:
+        """The properties of the table with the records; none if it does not exist yet."""
+        if self._maybe_tier is None:
+            return {}
+        try:
+            return self._load(_RECORDS_TABLE).properties
+        except NoSuchTableError:
+            return {}
+
     def _records(self) -> dict[str, Pin]:
-        properties = self._load(_RECORDS_TABLE).properties
         return {
             key.removeprefix(PREFIX): Pin.model_validate_json(value)
-            for key, value in properties.items()
+            for key, value in self._properties().items()
             if key.startswith(PREFIX)
         }
 

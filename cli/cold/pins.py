@@ -16,7 +16,7 @@ from offload.clickhouse.client import ClickHouseHttp
 from offload.pin_difference import CHANGED, PinDifference
 from offload.pins import NOW, Pin, Pins
 from offload.tables.branches import repair_branches
-from offload.tables.catalog import ColdTier, open_catalog
+from offload.tables.catalog import ColdTier
 
 app = typer.Typer(help="Named versions of all cold tables, kept for good.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(help="Lower-case letters, digits and _.")]
@@ -38,7 +38,7 @@ def create(
 @app.command("list")
 def list_pins(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
     """Show every pin."""
-    pins = Pins(ColdTier.open(load_settings(data_dir))).all()
+    pins = Pins.look(load_settings(data_dir)).all()
     if as_json:
         print_json(pins)
         return
@@ -57,7 +57,7 @@ def show(
 ) -> None:
     """Show the snapshots that a pin names."""
     settings = load_settings(data_dir)
-    pins = Pins(ColdTier.open(settings))
+    pins = Pins.look(settings)
     _show(pins.get(name), as_json)
     if views:
         err.print(f"Views of it: {pins.publish(name, ClickHouseHttp(settings))}.silver_trades and the others.")
@@ -80,8 +80,11 @@ def diff(
     Trades are compared by price, quantity, time, side, kind, matches and order, candles by every number; when and from
     which message a row came makes no difference. Rows that are not offloaded yet are in no version.
     """
+    settings = load_settings(data_dir)
+    for name in {before, after} - {NOW}:
+        Pins.look(settings).get(name)
     with err.status("Comparing …"):
-        found, rows = PinDifference(ColdTier.open(load_settings(data_dir))).compare(before, after, output, limit)
+        found, rows = PinDifference(ColdTier.open(settings)).compare(before, after, output, limit)
     if as_json:
         print_json(
             {
@@ -123,7 +126,7 @@ def _differences(rows: pl.DataFrame) -> tuple[list[str], list[list[object]]]:
 @app.command("drop")
 def drop(name: NameArgument, data_dir: DataDirOption = None) -> None:
     """Let go of a pin: its snapshots may expire then."""
-    Pins(ColdTier.open(load_settings(data_dir))).drop(name)
+    Pins.look(load_settings(data_dir)).drop(name)
     err.print(f"Dropped the pin {name}.")
 
 
@@ -134,7 +137,8 @@ def repair(yes: YesOption = False, data_dir: DataDirOption = None, as_json: Json
     Puts it on the snapshot it was on, or on the newest where there is none; no row is lost.
     """
     settings = load_settings(data_dir)
-    repaired = repair_branches(open_catalog(settings), settings, dry_run=not yes)
+    tier = ColdTier.look(settings)
+    repaired = repair_branches(tier.catalog, settings, dry_run=not yes) if tier is not None else []
     if as_json:
         print_json({"dry_run": not yes, "tables": repaired})
         return

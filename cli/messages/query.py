@@ -216,9 +216,8 @@ def _pinned(settings: Settings, name: str) -> str:
     # Importing the Iceberg libraries takes a second, which a plain query does not need.
     from offload.clickhouse.client import ClickHouseHttp  # noqa: PLC0415
     from offload.pins import Pins  # noqa: PLC0415
-    from offload.tables.catalog import ColdTier  # noqa: PLC0415
 
-    return Pins(ColdTier.open(settings)).publish(name, ClickHouseHttp(settings))
+    return Pins.look(settings).publish(name, ClickHouseHttp(settings))
 
 
 def drain(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,8 +27,8 @@ from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.typedef import Identifier
 from pyiceberg.utils.config import Config
-from sqlalchemy import bindparam, make_url, select
-from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError
+from sqlalchemy import bindparam, inspect, make_url, select
+from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, OperationalError
 
 from config.connections import iceberg_catalog
 from config.process.retry import retry_on_conflict
@@ -39,6 +41,8 @@ from offload.tables.cold_tables import TABLES, ColdTable
 from offload.tables.object_store import file_io
 
 CATALOG_NAME = "medallion"
+# Of an address with a login.
+_PASSWORD = re.compile(r"(?<=:)[^:/@]+(?=@)")
 _CURRENT_FILE = select(IcebergTables.metadata_location).where(
     IcebergTables.catalog_name == bindparam("catalog"),
     IcebergTables.table_namespace == bindparam("namespace"),
@@ -87,7 +91,7 @@ def open_catalog(settings: Settings, *, create: bool = True) -> Catalog:
     """
     uri, warehouse = settings.iceberg_catalog_uri, settings.iceberg_warehouse
     properties = {**iceberg_catalog(settings), **file_io(settings)}
-    try:
+    with _explained(settings):
         if urlparse(uri).scheme in {"http", "https"}:
             return load_catalog(CATALOG_NAME, type="rest", **properties)
         _check_readable(warehouse)
@@ -97,11 +101,19 @@ def open_catalog(settings: Settings, *, create: bool = True) -> Catalog:
         if not create:
             properties["init_catalog_tables"] = "false"
         return _sql_catalog(properties)
-    except (OSError, OperationalError, ArgumentError) as error:
+
+
+@contextmanager
+def _explained(settings: Settings) -> Iterator[None]:
+    """Raises WarehouseError for whatever says that the catalog cannot be opened."""
+    try:
+        yield
+    except (OSError, DatabaseError, ArgumentError, ImportError) as error:
         # SQLAlchemy's text has the statement, too.
-        reason = error.orig if isinstance(error, OperationalError) else error
+        reason = error.orig if isinstance(error, DatabaseError) else error
+        address = _PASSWORD.sub("***", settings.iceberg_catalog_uri)
         message = (
-            f"Cannot open the Iceberg catalog {uri} with warehouse {warehouse}: {reason}. Check "
+            f"Cannot open the Iceberg catalog {address} with warehouse {settings.iceberg_warehouse}: {reason}. Check "
             "MEDALLION_ICEBERG_CATALOG_URI and MEDALLION_ICEBERG_WAREHOUSE, and that the folders can be written."
         )
         raise WarehouseError(message) from error
@@ -135,7 +147,7 @@ class ColdTier:
 
     @classmethod
     def look(cls, settings: Settings) -> ColdTier | None:
-        """The cold tier for readers; creates and changes nothing. None if a SQLite catalog has no file yet.
+        """The cold tier for readers; creates and changes nothing. None if an SQL catalog has no file or tables yet.
 
         Raises:
             WarehouseError: the catalog cannot be opened.
@@ -143,7 +155,12 @@ class ColdTier:
         file = _sqlite_file(settings.iceberg_catalog_uri)
         if file is not None and not file.exists():
             return None
-        return cls(settings, open_catalog(settings, create=False))
+        catalog = open_catalog(settings, create=False)
+        with _explained(settings):
+            is_new = isinstance(catalog, SqlCatalog) and not inspect(catalog.engine).has_table(
+                IcebergTables.__tablename__
+            )
+        return None if is_new else cls(settings, catalog)
 
     def missing(self) -> list[str]:
         """The names of the cold tables that the catalog lacks. Reads nothing of the warehouse."""

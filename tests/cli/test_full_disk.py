@@ -64,9 +64,23 @@ def test_the_disk_of_the_written_file_is_named(monkeypatch: pytest.MonkeyPatch) 
     assert "the disk of /proc (written file) has 0 of 0 MiB left" in explain_full_disk(failure)
 
 
-def test_a_catalog_that_cannot_be_opened_shows_the_reason_without_the_statement(tmp_path: Path) -> None:
+@pytest.mark.parametrize("opened", [catalog.open_catalog, catalog.ColdTier.look])
+@pytest.mark.parametrize(
+    ("found", "uri", "reason"),
+    [
+        (Path.mkdir, "sqlite:///{file}", "unable to open database file"),
+        (lambda file: file.write_text("no database " * 100), "sqlite:///{file}", "file is not a database"),
+        (Path.touch, "postgresql+nobody://me:secret@127.0.0.1:1/x", "Can't load plugin: .*nobody"),
+    ],
+)
+def test_a_catalog_that_cannot_be_opened_shows_the_reason_without_statement_and_password(
+    tmp_path: Path, opened: Any, found: Any, uri: str, reason: str
+) -> None:
     broken = tmp_path / "catalog.db"
-    broken.mkdir()
-    settings = Settings(iceberg_catalog_uri=f"sqlite:///{broken}", iceberg_warehouse=f"file://{tmp_path / 'warehouse'}")
-    with pytest.raises(WarehouseError, match=r": unable to open database file\. Check MEDALLION_ICEBERG_CATALOG_URI"):
-        catalog.open_catalog(settings)
+    found(broken)
+    settings = Settings(
+        iceberg_catalog_uri=uri.format(file=broken), iceberg_warehouse=f"file://{tmp_path / 'warehouse'}"
+    )
+    with pytest.raises(WarehouseError, match=rf": {reason}\. Check MEDALLION_ICEBERG_CATALOG_URI") as refused:
+        opened(settings)
+    assert "secret" not in str(refused.value)
