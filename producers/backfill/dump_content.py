@@ -30,6 +30,8 @@ _LONGEST_COMMENT = 65_535
 # after the data, and the longest descriptor.
 _LOCAL_SIZE, _LOCAL_LENGTHS, _HAS_DESCRIPTOR, _LONGEST_DESCRIPTOR = 30, 26, 8, 24
 _NAMES_A_DAY = re.compile(r"-\d{4}-\d\d(-\d\d)?(?!\d)")
+# As the exchange calls its lists: of trades, of sums of trades.
+_NAMES_A_LIST = re.compile(r"(?P<symbol>.+)-(?P<kind>trades|aggTrades)(?![a-zA-Z])")
 # Errors of `gzip` and `zipfile` for damaged files. `RuntimeError`: a password is needed, or (`NotImplementedError`) the
 # compression method is unknown.
 _DAMAGE = (EOFError, OSError, zlib.error, zipfile.BadZipFile, RuntimeError, ValueError, struct.error)
@@ -109,7 +111,7 @@ class DumpFile:
                             )
                     continue
                 base = info.filename.rpartition("/")[2]
-                if _NAMES_A_DAY.search(base) and not _is_named(base, stem):
+                if _names_another(base, stem):
                     raise DumpError(
                         f"{self.name}: {info.filename!r} in it is not of {stem}: take it out, and run again"
                     )
@@ -207,9 +209,17 @@ def _check_covered(file: BinaryIO, directory: int, archive: zipfile.ZipFile) -> 
         raise zipfile.BadZipFile(f"{directory - covered:,} bytes in it are of no listed entry")
 
 
-def _is_named(name: str, stem: str) -> bool:
+def is_named(name: str, stem: str) -> bool:
     """Whether a file is called `stem`, with any ending."""
     return name.startswith(stem) and not name[len(stem) :][:1].isdigit()
+
+
+def _names_another(name: str, stem: str) -> bool:
+    """Whether an entry's name says that it is of another day, or of another symbol, than the file `stem`."""
+    if _NAMES_A_DAY.search(name):
+        return not is_named(name, stem)
+    listed = _NAMES_A_LIST.match(name)
+    return listed is not None and not stem.startswith(f"{listed['symbol']}-{listed['kind']}-")
 
 
 def _is_archivers_own(name: str) -> bool:

@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 import requests
 from urllib3.exceptions import HTTPError
 
-from producers.backfill.dump_content import MOST_LINE, DumpError, DumpFile, stamp_of
+from producers.backfill.dump_content import MOST_LINE, DumpError, DumpFile, is_named, stamp_of
 
 URL = "https://data.binance.vision"
 # The folder of each exchange code in Binance's tree.
@@ -25,7 +25,8 @@ SUFFIXES = (".zip", ".csv", ".csv.gz")
 _TIMEOUT_S = 60.0
 _BLOCK = 1 << 20
 _MOST_STORED = 16 << 30
-_CHECKSUM = re.compile(rb"\s*([0-9a-fA-F]{64})\b")
+# As `sha256sum` writes it: the checksum, then the name of the file (after `*` if it was read as bytes).
+_CHECKSUM = re.compile(rb"\s*([0-9a-fA-F]{64})\b(?:[ \t]+\*?([^\r\n]*))?")
 
 
 @contextmanager
@@ -52,7 +53,7 @@ def opened(
     try:
         file = path.open("rb")
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        checksum = _checksum(str(beside), beside.read_bytes()[:MOST_LINE]) if beside.is_file() else None
+        checksum = _checksum(str(beside), beside.read_bytes()[:MOST_LINE], name) if beside.is_file() else None
     except OSError as error:
         raise DumpError(f"{path}: cannot be read: {error.strerror or error}") from error
     with file:
@@ -101,7 +102,10 @@ def _market_of(path: Path) -> str:
 
 def _named(name: str, folder: str) -> Iterator[list[Path]]:
     for suffix in SUFFIXES:
-        yield sorted(Path(folder).rglob(glob.escape(name + suffix)))
+        try:
+            yield sorted(Path(folder).rglob(glob.escape(name + suffix)))
+        except OSError as error:
+            raise DumpError(f"{error.filename or folder}: cannot be listed: {error.strerror or error}") from error
 
 
 def is_url(source: str) -> bool:
@@ -125,7 +129,8 @@ def remote_checksum(url: str) -> str | None:
             if answer.status_code == requests.codes.not_found:
                 return None
             _check_status(answer)
-            return _checksum(f"{url}.CHECKSUM", answer.raw.read(MOST_LINE))
+            name = url.rpartition("/")[2].removesuffix(".zip")
+            return _checksum(f"{url}.CHECKSUM", answer.raw.read(MOST_LINE), name)
     except (requests.RequestException, HTTPError, OSError) as error:
         raise DumpError(f"{url}.CHECKSUM: {error}; try again later, or give a folder with --source") from error
 
@@ -173,8 +178,12 @@ def _stored(name: str, file: BinaryIO, sha256: str, checksum: str | None) -> Dum
     return DumpFile(name, file, file.seek(0, io.SEEK_END), sha256, checksum is not None, stamp_of(file))
 
 
-def _checksum(name: str, content: bytes) -> str:
+def _checksum(place: str, content: bytes, name: str) -> str:
+    """The checksum in a checksum file at `place`, which must be about the file `name` (without suffix)."""
     found = _CHECKSUM.match(content)
     if found is None:
-        raise DumpError(f"{name}: begins with no SHA-256; fetch it again, or remove it")
+        raise DumpError(f"{place}: begins with no SHA-256; fetch it again, or remove it")
+    about = (found[2] or b"").decode("utf-8", errors="backslashreplace").strip().replace("\\", "/").rpartition("/")[2]
+    if about and not is_named(about, name):
+        raise DumpError(f"{place}: is about {about!r}: the file beside it may be that one; fetch both again")
     return found[1].decode("ascii").lower()

@@ -142,7 +142,8 @@ def inspect(day: Day, stored: DumpFile, span: TimeSpan) -> DumpContents:
     """Read every row of the file before anything is published.
 
     Raises:
-        DumpError: the file is damaged, cut off, out of bounds, of another format or of another day.
+        DumpError: the file is damaged, cut off, out of bounds, of another format or of another day, or it has no
+            trades and no checksum file of the exchange says that this is right.
     """
     contents = DumpContents()
     whole = day.span_us
@@ -166,6 +167,8 @@ def inspect(day: Day, stored: DumpFile, span: TimeSpan) -> DumpContents:
         contents.trades += is_trade and span[0] <= row.time_us < span[1]
         if len(contents.runs) > _MOST_RUNS:
             raise DumpError(f"{row.where}: most trade ids between its first and last are missing; fetch it again")
+    if not contents.rows and not stored.is_vouched:
+        raise _empty(stored.name, day)
     if contents.rows and not is_of_the_day:
         raise DumpError(f"{stored.name}: no row of it is of {day.date} (UTC): it is another day's; fetch it again")
     return contents
@@ -227,11 +230,12 @@ def _rows(day: Day, stored: DumpFile) -> Iterator[_Row]:
         # The first row that is no trade, and the number of columns of the trades.
         odd: _Row | None = None
         width = 0
+        has_rows = False
         for number, line in enumerate(lines, start=1):
             if number == 1 and (line.startswith(_UTF_16) or b"\0" in line):
                 raise DumpError(f"{where}: is UTF-16 or no text at all; save it as UTF-8, or fetch it again")
-            # Files that were joined have a byte order mark in the middle, too.
-            text = line.decode("utf-8", errors="backslashreplace").lstrip("\ufeff").rstrip("\r\n")
+            # Files that were joined have a byte order mark in the middle, too. Some programs end a line with LF CR.
+            text = line.decode("utf-8", errors="backslashreplace").lstrip("\ufeff\r").rstrip("\r\n")
             columns = _columns(text)
             if not text.strip() or _is_header(columns, where):
                 continue
@@ -245,7 +249,10 @@ def _rows(day: Day, stored: DumpFile) -> Iterator[_Row]:
             if row.columns is None:
                 odd = odd or row
             width = width or (len(columns) if row.columns is not None else 0)
+            has_rows = True
             yield row
+        if not has_rows and not stored.is_vouched:
+            raise _empty(where, day)
         if odd is not None and not width:
             raise DumpError(f"{where}: no row of it is a trade; line {odd.number:,}: {odd.text[:100]!r}.{_hint(odd)}")
 
@@ -281,6 +288,13 @@ def _time_us(columns: list[str], width: int) -> int | None:
     if columns[5].lower() not in _SIDE_OF_BUYER_IS_MAKER or columns[-1].lower() not in _SIDE_OF_BUYER_IS_MAKER:
         return None
     return event_time_us(columns[4])
+
+
+def _empty(where: str, day: Day) -> DumpError:
+    return DumpError(
+        f"{where}: has no trades. If the exchange had none on {day.date}, put its .CHECKSUM file beside the file; else"
+        " fetch it again"
+    )
 
 
 def _hint(row: _Row) -> str:

@@ -166,11 +166,6 @@ class _DumpRun:
                 return
             contents = dumps.inspect(day, stored, span)
             stored.check_unchanged()
-            if not contents.rows and not stored.is_vouched:
-                raise DumpError(
-                    f"{stored.name}: has no trades. If the exchange had none on {day.date}, put its .CHECKSUM file"
-                    " beside the file; else fetch it again"
-                )
             if not self._publish(dumps.messages(day, stored, span)):
                 return
             stored.check_unchanged()

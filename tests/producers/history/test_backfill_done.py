@@ -237,7 +237,7 @@ def test_a_day_without_trades_is_done_only_where_the_venue_says_so(
         archive.writestr("BTCUSDT-trades-2025-01-01.csv", content)
     for _ in range(2):
         (failure,) = fill_all(tmp_path, settings, tmp_path / "s").failures
-        assert failure.startswith(f"{path}: has no trades")
+        assert failure.startswith(f"{path}: {path.stem}.csv: has no trades")
     path.with_name(path.name + ".CHECKSUM").write_text(hashlib.sha256(path.read_bytes()).hexdigest())
     report = fill_all(tmp_path, settings, tmp_path / "s")
     assert (report.failures, report.empty, report.published) == ([], [str(path)], 0)

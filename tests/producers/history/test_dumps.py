@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import io
@@ -151,6 +152,7 @@ def test_an_entry_that_another_ones_comment_hides_is_missed(shift: int, tmp_path
         ("byte order mark and header", "\ufeff" + HEADER + TEXT),
         ("joined files", "".join("\ufeff\ufeff" + HEADER + line + "\n" for line in ROWS)),
         ("CR LF", TEXT.replace("\n", "\r\n")),
+        ("LF CR", TEXT.replace("\n", "\n\r")),
         ("leading and trailing spaces", "".join(f"  {line} \n" for line in ROWS)),
         ("spaces about the commas", TEXT.replace(",", " , ")),
         ("tabs at the ends", "".join(f"\t{line}\t\n" for line in ROWS)),
@@ -225,6 +227,7 @@ def test_a_row_that_is_no_trade_says_where_it_stands(tmp_path: Path) -> None:
         ([("a/b/c/d/x.csv", HEADER + ROWS[0] + "\n"), ("y.csv", HEADER + ROWS[1] + "\n")], 2),
         ([("../../../../etc/cron.d/x.csv", TEXT)], 40),
         ([("/etc/passwd", TEXT)], 40),
+        ([("BTCUSDT-trades.csv", TEXT)], 40),
     ],
 )
 def test_every_entry_of_a_zip_is_read(entries: list[tuple[str, str]], expected: int, tmp_path: Path) -> None:
@@ -261,6 +264,10 @@ def unlisted(content: bytes) -> bytes:
         (zipped((f"{DAY.stem}.csv", TEXT), ("ETHUSDT-trades-2025-01-01.csv", TEXT)), "ETHUSDT-trades-2025-01-01.csv"),
         (zipped(("BTCUSDT-trades-2025-01-02.csv", TEXT)), "not of BTCUSDT-trades-2025-01-01"),
         (zipped(("ETHUSDT-trades-2025-01-01 (1).txt", TEXT)), "not of BTCUSDT-trades-2025-01-01"),
+        (zipped(("ETHUSDT-trades.csv", TEXT)), "not of BTCUSDT-trades-2025-01-01"),
+        (zipped(("BTCUSDT-aggTrades.csv", TEXT)), "not of BTCUSDT-trades-2025-01-01"),
+        (zipped((f"{DAY.stem}.csv", TEXT), ("rest.csv", "")), "rest.csv: has no trades"),
+        (zipped((f"{DAY.stem}.csv", TEXT), ("rest.csv", HEADER)), "rest.csv: has no trades"),
         (zipped((f"{DAY.stem}.csv", TEXT), ("rest/", ROWS[0])), "'rest/' is a folder with content"),
         (zipped((f"{DAY.stem}.csv", TEXT), ("LICENCE", "All rights\n")), "LICENCE: no row of it is a trade"),
         (zipped((f"{DAY.stem}.csv", TEXT), method=zipfile.ZIP_BZIP2), "packed by method 12"),
@@ -291,6 +298,25 @@ def test_the_checksum_file_beside_it_is_believed(tmp_path: Path) -> None:
         read(tmp_path)
     beside.write_text("404\n")
     with pytest.raises(DumpError, match=r"CHECKSUM: begins with no SHA-256"):
+        read(tmp_path)
+    # The file and its checksum file were both renamed.
+    for name in ("ETHUSDT-trades-2025-01-01.zip", "*./BTCUSDT-trades-2025-01-02.zip"):
+        beside.write_text(f"{digest}  {name}\n")
+        with pytest.raises(DumpError, match=r"CHECKSUM: is about '(ETH|BTC)USDT-trades-2025-01-0[12]\.zip'"):
+            read(tmp_path)
+    for name in (f"*{path.name}", f"/var/dumps/{path.name}", ""):
+        beside.write_text(f"{digest} {name}\n")
+        assert len(read(tmp_path)[1]) == 40
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder goes away while it is searched, as below /proc."""
+
+    def gone(_folder: Path, _pattern: str) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/proc/31594")
+
+    monkeypatch.setattr(Path, "rglob", gone)
+    with pytest.raises(DumpError, match="/proc/31594: cannot be listed: No such file"):
         read(tmp_path)
 
 
