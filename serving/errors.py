@@ -13,13 +13,17 @@ class ServingError(MedallionError):
 
 
 class ApiError(MedallionError):
-    """A request that is refused: `{"code": code, "msg": message}` with an HTTP status."""
+    """A request that is refused: `{"code": code, "msg": message}` with an HTTP status.
 
-    def __init__(self, code: int, message: str, status: int = 400) -> None:
+    `reason` says the same to a person at a shell, without Binance's words; it is the message where none is given.
+    """
+
+    def __init__(self, code: int, message: str, status: int = 400, reason: str = "") -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.status = status
+        self.reason = reason or message
 
 
 def missing(name: str) -> ApiError:
@@ -84,14 +88,17 @@ def forbidden() -> ApiError:
 
 def unavailable() -> ApiError:
     """ClickHouse does not answer, or refuses."""
-    return ApiError(-1001, "Internal error; unable to process your request. Please try again.", 503)
+    reason = "ClickHouse does not answer, or refuses the query: `medallion status` shows whether it runs."
+    return ApiError(-1001, "Internal error; unable to process your request. Please try again.", 503, reason)
 
 
 def no_room() -> ApiError:
     """The answer does not fit in the service's temporary folder."""
-    return ApiError(-1001, "The service's temporary folder is full: ask for less, or give it more room.", 503)
+    reason = "The temporary folder is full: ask for less, or set TMPDIR to a folder with more room."
+    return ApiError(-1001, "The service's temporary folder is full: ask for less, or give it more room.", 503, reason)
 
 
 def timed_out() -> ApiError:
     """ClickHouse took too long."""
-    return ApiError(-1007, "Timeout waiting for response from backend server. Ask for less.", 504)
+    reason = "ClickHouse takes too long: ask for less."
+    return ApiError(-1007, "Timeout waiting for response from backend server. Ask for less.", 504, reason)

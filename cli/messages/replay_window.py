@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ from serving.replay.source import Plan, RawSource
 
 _BATCH = 1_000
 _LONGEST_POLL_S = 0.5
+# The interface names its members so; here they are options.
+_MEMBER = re.compile(r"'(exchange|from|to|pin)'")
 # Called with the counts so far and the finished part, 0 to 1.
 Show = Callable[[FrameCounts, float], None]
 SinceOption = Annotated[
@@ -109,7 +112,7 @@ def replay_window(
             finally:
                 runner.run(reader.close())
     except ApiError as error:
-        raise ReplayWindowError(error.message) from error
+        raise ReplayWindowError(_MEMBER.sub(r"--\1", error.reason)) from error
     counts.unrecognised = counts.frames - counts.trades
     counts.seconds = time.monotonic() - started
     return counts

@@ -70,16 +70,16 @@ def read_options(text: str, markets: Markets) -> Window:
     except (msgspec.DecodeError, RecursionError) as error:
         raise ApiError(_ILLEGAL, f"Illegal characters found in parameter 'options': {error}.") from error
     if options.exchange not in markets.exchanges:
-        raise _invalid(f"'exchange' must be one of {', '.join(markets.exchanges)}.")
+        raise invalid(f"'exchange' must be one of {', '.join(markets.exchanges)}.")
     if options.with_disconnects:
-        raise _invalid("'withDisconnects' must be false: Raw has no disconnects. X-Medallion-Missing names known gaps.")
+        raise invalid("'withDisconnects' must be false: Raw has no disconnects. X-Medallion-Missing names known gaps.")
     if options.pin and not _PIN.fullmatch(options.pin):
-        raise _invalid("'pin' must be the name of a pin, as `medallion pin list` shows it.")
+        raise invalid("'pin' must be the name of a pin, as `medallion pin list` shows it.")
     from_us, to_us = _moment("from", options.since), _moment("to", options.until)
     if not from_us < to_us:
-        raise _invalid("'from' must be before 'to'.")
+        raise invalid("'from' must be before 'to'.")
     if to_us - from_us > LONGEST_WINDOW_S * 1_000_000:
-        raise _invalid("'from' and 'to' must be at most 24 hours apart.")
+        raise invalid("'from' and 'to' must be at most 24 hours apart.")
     return Window(options.exchange, from_us, to_us, _spellings(options, markets), options.pin)
 
 
@@ -92,7 +92,7 @@ def _moment(name: str, text: str) -> int:
     except (ValueError, OverflowError):
         is_known = False
     if not is_known:
-        raise _invalid(f"'{name}' must be a time since 1970 such as 2026-11-28 or 2026-11-28T10:00:00.5Z.")
+        raise invalid(f"'{name}' must be a time since 1970 such as 2026-11-28 or 2026-11-28T10:00:00.5Z.")
     since = moment - EARLIEST
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
@@ -101,7 +101,7 @@ def _spellings(options: _Options, markets: Markets) -> tuple[str, ...]:
     """The exchange's own symbols of all filters; () for all markets, if there is no filter or one without symbols."""
     for wanted in options.filters:
         if wanted.channel not in _CHANNELS:
-            raise _invalid(f"'channel' must be one of {', '.join(sorted(_CHANNELS))}: only trades are recorded.")
+            raise invalid(f"'channel' must be one of {', '.join(sorted(_CHANNELS))}: only trades are recorded.")
     if not options.filters or any(not wanted.symbols for wanted in options.filters):
         return ()
     own_symbols: set[str] = set()
@@ -113,5 +113,6 @@ def _spellings(options: _Options, markets: Markets) -> tuple[str, ...]:
     return tuple(sorted(own_symbols))
 
 
-def _invalid(what: str) -> ApiError:
-    return ApiError(_INVALID, f"Data sent for parameter 'options' is not valid: {what}")
+def invalid(what: str) -> ApiError:
+    """An option is not valid, for the reason `what`."""
+    return ApiError(_INVALID, f"Data sent for parameter 'options' is not valid: {what}", reason=what)

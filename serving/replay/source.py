@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from serving.errors import ApiError
 from serving.market_data.hot_reader import AccessDeniedError, HotReader, Row
-from serving.replay.options import Window
+from serving.replay.options import Window, invalid
 
 MOST_MESSAGES = 50_000_000
 _MOST_GAPS = 20
@@ -64,13 +64,13 @@ class RawSource:
         try:
             seconds = await self._reader.rows("replay_seconds", _values(window), within=_SECONDS, **names)
         except AccessDeniedError as error:
-            raise ApiError(-1002, "The service's ClickHouse user may not read raw messages.", 403) from error
+            reason = "This ClickHouse user may not read Raw: set MEDALLION_CLICKHOUSE_USER to one that may."
+            message = "The service's ClickHouse user may not read raw messages."
+            raise ApiError(-1002, message, 403, reason) from error
         messages = sum(row["messages"] for row in seconds)
         if messages > MOST_MESSAGES:
-            raise ApiError(
-                -1130,
-                f"Data sent for parameter 'options' is not valid: the window has {messages:,} messages, and one "
-                f"replay at most {MOST_MESSAGES:,}. Ask for a shorter one.",
+            raise invalid(
+                f"the window has {messages:,} messages, and one replay at most {MOST_MESSAGES:,}. Ask for a shorter one."
             )
         gaps = await self._reader.rows("replay_gaps", _values(window) | {"limit": _MOST_GAPS + 1})
         return Plan(window, names, messages, tuple(pieces(window, seconds)), tuple(_missing(window, gaps, now_us)))
@@ -112,10 +112,9 @@ class RawSource:
         found = {(row["place"], row["name"]) for row in views}
         if window.pin:
             if ("pin", "raw_trades") not in found:
-                raise ApiError(
-                    -1130,
-                    f"Data sent for parameter 'options' is not valid: ClickHouse has no views of the pin {window.pin} "
-                    f"that this service may read. `medallion pin show {window.pin} --views` makes them.",
+                raise invalid(
+                    f"ClickHouse has no views of the pin {window.pin} that this user may read."
+                    f" `medallion pin show {window.pin} --views` makes them."
                 )
             return {"source": f"pin_{window.pin}.raw_trades", "place": "raw_topic, raw_partition, raw_offset"}
         # The first run of the offload makes the view of hot and cold rows.
