@@ -117,6 +117,22 @@ class LazyGroup(typer.core.TyperGroup):
         super().__init__(**options)
         self.commands = {name: typer.core.TyperCommand(name, help=text) for name, (_, text) in COMMANDS.items()}
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As of every group. Of a text that is not UTF-8, no server, log or JSON document can be told.
+
+        Raises:
+            typer.BadParameter: an argument is not UTF-8.
+        """
+        for argument in args:
+            try:
+                argument.encode()
+            except UnicodeEncodeError as error:
+                shown = argument.encode(errors="surrogateescape").decode(errors="backslashreplace")
+                raise typer.BadParameter(
+                    f"'{shown}' is not UTF-8; a file that is called so needs another name"
+                ) from error
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         """Run a command. If it has no message of its own for Ctrl-C, Ctrl-C ends it with this one."""
         with explained(lambda: "The command did not end: run it again."):

@@ -12,7 +12,7 @@ import typer
 from cli.chart.candles import Candle, CandleSeries
 from cli.chart.picture import write_drawing, write_page
 from cli.chart.terminal import draw, room
-from cli.common.arguments import check_names, check_span
+from cli.common.arguments import MOST_ROWS, check_names, check_span
 from cli.common.context import DataDirOption, JsonOption, err, load_settings, out, print_json
 from cli.common.statements import http_client, rows
 from config.errors import MedallionError
@@ -50,6 +50,7 @@ def chart(
             help=f"At most so many, the newest. Default: what the terminal has room for, {_LAST_OF_A_PICTURE} as a"
             " picture, with --json or --from all.",
             min=1,
+            max=MOST_ROWS,
             show_default=False,
         ),
     ] = None,

@@ -281,7 +281,7 @@ def lineage_trace(
     if (trade_id is None) == (candle is None) or (candle is None) != (at is None):
         raise typer.BadParameter("give --trade-id, or --candle with --at", param_hint="--trade-id")
     frames = [frame.code for frame in load_layers().timeframes]
-    if candle and candle not in frames:
+    if candle is not None and candle not in frames:
         raise typer.BadParameter(f"choose one of {', '.join(frames)}", param_hint="--candle")
     if trade_id is not None and trades:
         raise typer.BadParameter("it is for a candle: give --candle and --at", param_hint="--trades")

@@ -9,7 +9,7 @@ import typer
 
 from cli.cold.printing import conclusion, print_offload, print_verification
 from cli.cold.progress import of_tables, offload_with_progress
-from cli.common.arguments import check_span
+from cli.common.arguments import MOST_DAYS, check_span
 from cli.common.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
 from cli.common.work import working
 from config.errors import MedallionError
@@ -161,10 +161,13 @@ def offload_gate(
 def offload_maintain(
     expire_days: Annotated[
         float | None,
-        typer.Option(help="Expire snapshots older than this, never pinned ones; default: the settings'.", min=0),
+        typer.Option(
+            help="Expire snapshots older than this, never pinned ones; default: the settings'.", min=0, max=MOST_DAYS
+        ),
     ] = None,
     orphan_days: Annotated[
-        float | None, typer.Option(help="Remove unnamed files older than this; default: the settings'.", min=0.1)
+        float | None,
+        typer.Option(help="Remove unnamed files older than this; default: the settings'.", min=0.1, max=MOST_DAYS),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     data_dir: DataDirOption = None,

@@ -10,6 +10,7 @@ import polars as pl
 import typer
 
 from cli.cold.offload import FORMATS, utc
+from cli.common.arguments import MOST_ROWS
 from cli.common.console import cell
 from cli.common.context import DataDirOption, JsonOption, YesOption, err, load_settings, print_json, print_table
 from offload.clickhouse.client import ClickHouseHttp
@@ -67,7 +68,7 @@ def show(
 def diff(
     before: Annotated[str, typer.Argument(help="A pin.")],
     after: Annotated[str, typer.Argument(help="Another pin; now: what the cold tables have at this moment.")] = NOW,
-    limit: Annotated[int, typer.Option(help="Print at most this many rows of each table.", min=0)] = 20,
+    limit: Annotated[int, typer.Option(help="Print at most this many rows of each table.", min=0, max=MOST_ROWS)] = 20,
     output: Annotated[
         Path | None,
         typer.Option("--out", help="A new folder for all of them: <table>.parquet with each value before and after."),

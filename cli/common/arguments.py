@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection
-from datetime import datetime
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import typer
@@ -12,9 +12,14 @@ import typer
 from config.errors import MedallionError
 from config.registry import SymbolRegistry, own_names
 from config.settings import Settings
+from config.valid_times import EARLIEST, END
 
 WEBSOCKET = ("ws", "wss")
 HTTP = ("http", "https")
+# The bounds of options: longer times and larger numbers are typing errors, and libraries cannot take all of them.
+YEAR_S = 31_536_000
+MOST_DAYS = 36_500
+MOST_ROWS = 1_000_000
 
 
 class UnknownNameError(MedallionError):
@@ -22,11 +27,16 @@ class UnknownNameError(MedallionError):
 
 
 def check_span(since: datetime | None, until: datetime | None) -> None:
-    """Check that `--from` is before `--to`, where both are given.
+    """Check that `--from` is before `--to`, where both are given, and that every layer can store these times.
 
     Raises:
-        typer.BadParameter: nothing is between them.
+        typer.BadParameter: nothing is between them, or one is before 1970 or after 2199.
     """
+    for option, moment in (("--from", since), ("--to", until)):
+        if moment is not None and not EARLIEST <= moment.replace(tzinfo=UTC) <= END:
+            raise typer.BadParameter(
+                f"{moment:%Y-%m-%dT%H:%M:%S} is not from 1970 to 2199: no trade has such a time", param_hint=option
+            )
     if since is not None and until is not None and since >= until:
         raise typer.BadParameter(
             f"{until:%Y-%m-%dT%H:%M:%S} is not after --from ({since:%Y-%m-%dT%H:%M:%S}): nothing is between them",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.common.arguments import check_names, check_span
+from cli.common.arguments import MOST_ROWS, YEAR_S, check_names, check_span
 from cli.common.context import (
     DataDirOption,
     JsonOption,
@@ -101,7 +101,7 @@ def list_records(
     trade_id: TradeOption = "",
     since: SinceOption = EPOCH,
     until: UntilOption = FAR,
-    limit: Annotated[int, typer.Option(help="At most this many, newest first.", min=1)] = 50,
+    limit: Annotated[int, typer.Option(help="At most this many, newest first.", min=1, max=MOST_ROWS)] = 50,
     resolved: Annotated[
         bool,
         typer.Option(
@@ -154,7 +154,7 @@ def show(
     trade_id: TradeOption = "",
     since: SinceOption = EPOCH,
     until: UntilOption = FAR,
-    limit: Annotated[int, typer.Option(help="At most this many, newest first.", min=1)] = 5,
+    limit: Annotated[int, typer.Option(help="At most this many, newest first.", min=1, max=MOST_ROWS)] = 5,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -222,7 +222,7 @@ def replay(
     since: SinceOption = EPOCH,
     until: UntilOption = FAR,
     yes: YesOption = False,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for what was sent.", min=0)] = 60.0,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for what was sent.", min=0, max=YEAR_S)] = 60.0,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -10,7 +10,7 @@ import orjson
 import structlog
 import typer
 
-from cli.common.arguments import HTTP, WEBSOCKET, check_address
+from cli.common.arguments import HTTP, WEBSOCKET, YEAR_S, check_address
 from cli.common.context import DataDirOption, JsonOption, load_settings, out, print_json
 from cli.common.work import working
 from cli.messages.replay_window import PinOption, SinceOption, UntilOption, check_source, replay_window
@@ -51,10 +51,12 @@ def produce(
             help="For ccxt: a file with the exchange's markets, as for `symbols build --markets`, instead of a request."
         ),
     ] = None,
-    duration: Annotated[float | None, typer.Option(help="Stop after this many seconds.", min=0)] = None,
+    duration: Annotated[float | None, typer.Option(help="Stop after this many seconds.", min=0, max=YEAR_S)] = None,
     flush_timeout: Annotated[
         float,
-        typer.Option(help="Seconds to wait for the broker at the end; undelivered messages are then named.", min=0),
+        typer.Option(
+            help="Seconds to wait for the broker at the end; undelivered messages are then named.", min=0, max=YEAR_S
+        ),
     ] = FLUSH_S,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,

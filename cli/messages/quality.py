@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from jinja2 import Environment, FileSystemLoader
 
-from cli.common.arguments import check_names, check_span
+from cli.common.arguments import MOST_ROWS, check_names, check_span
 from cli.common.context import DataDirOption, JsonOption, counted, load_settings, out, print_json, print_table
 from cli.common.work import working
 from config.errors import MedallionError
@@ -53,7 +53,7 @@ def check(
     exchange: Annotated[str, typer.Option(help="Only this code of exchange and market.", show_default=False)] = "",
     symbol: Annotated[str, typer.Option(help="Only this canonical symbol.", show_default=False)] = "",
     frame: Annotated[str, typer.Option(help="The candles to compare: 1m, 1h, 1d.")] = "1m",
-    limit: Annotated[int, typer.Option(help="Print at most this many differences.", min=0)] = 20,
+    limit: Annotated[int, typer.Option(help="Print at most this many differences.", min=0, max=MOST_ROWS)] = 20,
     html: Annotated[
         Path | None, typer.Option("--html", help="Write a report for a browser to this file.", show_default=False)
     ] = None,

@@ -12,6 +12,7 @@ import requests
 import typer
 from urllib3.exceptions import MaxRetryError, ReadTimeoutError
 
+from cli.common.arguments import YEAR_S
 from cli.common.console import VisibleStream
 from cli.common.context import DataDirOption, JsonOption, err, load_settings, out, print_json, print_table
 from cli.common.lag import Lag, print_past_end, wait
@@ -55,7 +56,11 @@ def query(
     verbose: Annotated[bool, typer.Option("--verbose", help="Show ClickHouse's whole message of an error.")] = False,
     timeout: Annotated[
         float,
-        typer.Option(help="Seconds to wait while the server sends neither rows nor progress; 0: without limit.", min=0),
+        typer.Option(
+            help="Seconds to wait while the server sends neither rows nor progress; 0: without limit.",
+            min=0,
+            max=YEAR_S,
+        ),
     ] = 3600.0,
     data_dir: DataDirOption = None,
 ) -> None:
@@ -221,7 +226,7 @@ def _pinned(settings: Settings, name: str) -> str:
 
 
 def drain(
-    timeout: Annotated[float, typer.Option(help="Seconds to wait.", min=0)] = 120.0,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait.", min=0, max=YEAR_S)] = 120.0,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -13,6 +13,7 @@ import typer
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from cli.common.arguments import YEAR_S
 from cli.common.context import DataDirOption, JsonOption, err, load_settings, out, print_json
 from config.errors import MedallionError
 from config.settings import Settings
@@ -48,7 +49,7 @@ def alert() -> None:
 
 @app.command("test")
 def send_test(
-    timeout: Annotated[float, typer.Option(help="Seconds to wait until it is delivered.", min=0)] = 60.0,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait until it is delivered.", min=0, max=YEAR_S)] = 60.0,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import psutil
 import typer
 
+from cli.common.arguments import YEAR_S
 from cli.common.context import DataDirOption, JsonOption, err, out, print_json, print_table
 from cli.common.lag import LagError, wait
 from cli.common.work import explained
@@ -117,7 +118,7 @@ def _hold(folder: Path, state: StackState) -> None:
 def down(
     data_dir: DataDirOption = None,
     timeout: Annotated[
-        float, typer.Option(help="Seconds to let messages in flight reach their end first.", min=0)
+        float, typer.Option(help="Seconds to let messages in flight reach their end first.", min=0, max=YEAR_S)
     ] = 30.0,
 ) -> None:
     """Stop the embedded stack: let messages in flight reach their end, then end every process."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import requests
 import typer
 
+from cli.common.arguments import YEAR_S
 from cli.common.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
 from cli.common.statements import http_client, rows
 from config.errors import MedallionError
@@ -184,7 +185,9 @@ CHECKS: dict[str, Callable[[Settings], Check]] = {
 
 
 def smoke(
-    timeout: Annotated[float, typer.Option(help="Seconds that each check may wait for its result.", min=0)] = 120,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds that each check may wait for its result.", min=0, max=YEAR_S)
+    ] = 120,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:

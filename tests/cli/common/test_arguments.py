@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from cli.common.arguments import HTTP, WEBSOCKET, UnknownNameError, check_address, check_names, check_span, near
+from cli.main import app
 from config.settings import Settings
 from deploy.embedded import control
 from deploy.embedded.layout import StackError
@@ -26,6 +30,42 @@ def test_a_span_has_something_in_it() -> None:
     for until in (DAY, datetime(2024, 8, 7)):  # noqa: DTZ001
         with pytest.raises(typer.BadParameter, match=r"is not after --from \(2024-08-08T00:00:00\)"):
             check_span(DAY, until)
+
+
+def test_a_span_is_of_times_that_trades_have() -> None:
+    check_span(datetime(1970, 1, 1), datetime(2200, 1, 1))  # noqa: DTZ001
+    for since, until, option in ((datetime(1969, 12, 31), None, "from"), (None, datetime(2200, 1, 2), "to")):  # noqa: DTZ001
+        with pytest.raises(typer.BadParameter, match="is not from 1970 to 2199") as refused:
+            check_span(since, until)
+        assert refused.value.param_hint == f"--{option}"
+
+
+def commands(found: Any, path: list[str]) -> Iterator[tuple[list[str], Any]]:
+    """Every command with its words."""
+    if not hasattr(found, "resolve_command"):
+        yield path, found
+        return
+    context = found.make_context(path[-1], [], resilient_parsing=True)
+    for name in found.list_commands(context):
+        yield from commands(found.resolve_command(context, [name])[1], [*path, name])
+
+
+def test_every_number_of_an_option_has_bounds() -> None:
+    """Endless times and numbers of 20 digits end in an OverflowError of whichever library gets them."""
+    unbounded = [
+        f"{' '.join(path)} {parameter.opts[0]}"
+        for path, found in commands(typer.main.get_command(app), ["medallion"])
+        for parameter in found.params
+        if parameter.bare_type() in {"int", "float"} and None in {parameter.min, parameter.max}
+    ]
+    assert unbounded == []
+
+
+@pytest.mark.parametrize("arguments", [["query", "SELECT '\udcff'"], ["dlq", "list", "--symbol", "\udcff"]])
+def test_text_that_is_not_utf_8_is_refused(arguments: list[str]) -> None:
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2
+    assert "\\xff" in done.output
 
 
 @pytest.mark.parametrize(
