@@ -86,9 +86,22 @@ def check(command: Command, compose: dict[str, Any], targets: set[str]) -> None:
 def parse(command: Any, arguments: list[str]) -> None:
     """Raises click's usage errors where an option or a command does not exist."""
     with command.make_context("medallion", list(arguments), resilient_parsing="--help" in arguments) as context:
-        if hasattr(command, "resolve_command"):
+        # `medallion --help` names no command.
+        if hasattr(command, "resolve_command") and {*context._protected_args, *context.args} - {"--help"}:
             _, found, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+            assert found is not None, f"{' '.join(arguments)}: there is no such command"
             parse(found, rest)
+
+
+@pytest.mark.parametrize("words", ["--help", "dlq --help", "query --help"])
+def test_a_document_may_name_any_help(words: str) -> None:
+    parse(typer.main.get_command(app), words.split())
+
+
+@pytest.mark.parametrize("words", ["nosuch --help", "dlq nosuch --help"])
+def test_help_of_no_command_is_found(words: str) -> None:
+    with pytest.raises(AssertionError, match="no such command"):
+        parse(typer.main.get_command(app), words.split())
 
 
 def check_compose(words: list[str], compose: dict[str, Any]) -> None:
