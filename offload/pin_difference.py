@@ -155,6 +155,8 @@ class PinDifference:
         # The temporary files of a table are removed before those of the next table are written.
         ensure_disk_space(Path(tempfile.gettempdir()), max(sum(pair.rows) for pair in pairs))
         if out is not None:
+            # pyarrow takes a relative path with a colon for an address.
+            out = out.absolute()
             _make_folder(out)
         tables, shown = [], {}
         for pair in pairs:

@@ -89,11 +89,14 @@ def versions(http_port: int, tape: Path, tmp_path_factory: pytest.TempPathFactor
     hot.give_back()
 
 
-def test_trades_that_were_added_changed_and_removed_are_named(versions: Versions, tmp_path: Path) -> None:
-    found, _ = versions.compare("before_it", "now", tmp_path / "new" / "folder")
+def test_trades_that_were_added_changed_and_removed_are_named(
+    versions: Versions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found, _ = versions.compare("before_it", "now", Path("new:/folder"))
     (counted,) = (one for one in found.tables if one.table == "silver_trades")
     assert (counted.removed, counted.added, counted.changed) == (1, versions.added.height, 1)
-    silver = pl.read_parquet(tmp_path / "new" / "folder" / "silver_trades.parquet")
+    silver = pl.read_parquet(tmp_path / "new:" / "folder" / "silver_trades.parquet")
     assert silver.filter(change="removed")["trade_id"].to_list() == [versions.gone["trade_id"]]
     (row,) = silver.filter(change="changed").to_dicts()
     assert row["trade_id"] == versions.altered["trade_id"]
