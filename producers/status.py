@@ -12,6 +12,7 @@ import psutil
 import structlog
 
 from config.places import state_folder
+from config.whole_file import write_whole
 
 # The state is written every second. An older one belongs to a producer that hangs.
 STALE_S = 10.0
@@ -60,20 +61,19 @@ class StatusFile:
     def __init__(self) -> None:
         """Nothing is written yet."""
         self._path = _folder() / f"{os.getpid()}.json"
-        self._writable = True
+        self._is_written = True
 
     def show(self, state: ProducerState) -> None:
-        """Write the state. If that fails, the producer logs the error and goes on without the file."""
-        if not self._writable:
-            return
+        """Write the state. While that fails, the producer goes on; the first failure is logged."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            draft = self._path.with_suffix(".new")
-            draft.write_bytes(msgspec.json.encode(state))
-            draft.replace(self._path)
+            write_whole(self._path, msgspec.json.encode(state))
         except OSError as error:
-            self._writable = False
-            _log.info("not shown by `medallion status`", path=str(self._path), error=str(error))
+            if self._is_written:
+                _log.info("not shown by `medallion status`", path=str(self._path), error=str(error))
+            self._is_written = False
+        else:
+            self._is_written = True
 
     def end(self) -> None:
         """Remove the file."""

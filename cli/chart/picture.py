@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader
 
 from cli.chart.candles import CandleSeries, moment
 from config.errors import MedallionError
+from config.whole_file import write_whole
 
 _UP, _DOWN, _VOLUME = "#1a9e77", "#d1495b", "#7d8ba1"
 _WIDTH, _HEIGHT = 12.8, 7.2  # inches, at 100 dots each
@@ -81,4 +82,4 @@ def write_page(series: CandleSeries, path: Path) -> None:
         volumes=[{"time": int(one.start.timestamp()), "value": one.volume} for one in series.candles],
         colours={"up": _UP, "down": _DOWN, "volume": _VOLUME},
     )
-    path.write_text(content, encoding="utf-8")
+    write_whole(path, content.encode())

@@ -58,8 +58,10 @@ def stack_id(folder: Path) -> str:
     if not path.exists():
         name = str(uuid.uuid4())
         draft = folder / f".{name}"
-        draft.write_text(name)
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, path)
-        draft.unlink()
+        try:
+            draft.write_text(name)
+            with contextlib.suppress(FileExistsError):
+                os.link(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
     return path.read_text()

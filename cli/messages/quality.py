@@ -16,6 +16,7 @@ from cli.common.work import working
 from config.errors import MedallionError
 from config.process import logs
 from config.registry import SymbolRegistry
+from config.whole_file import write_whole
 from ddl.layers import load_layers
 from series.quality.anomalies import MEANINGS as KINDS
 from series.quality.anomalies import Anomaly, AnomalyCheck, by_kind
@@ -100,7 +101,7 @@ def check(
             " `medallion series run bars` fetches them."
         )
     if html is not None:
-        html.write_text(_page(reports, anomalies, since, until), encoding="utf-8")
+        write_whole(html, _page(reports, anomalies, since, until).encode())
     show_check(reports, anomalies, limit, as_json)
     differing = {cause: count for cause, count in _causes(reports).items() if cause not in AGREEING}
     faults = []

@@ -19,6 +19,7 @@ from config.symbols.check import ERROR, SymbolFinding, findings
 from config.symbols.market_lists import fetch_markets
 from config.symbols.markets import Markets, read_markets
 from config.symbols.update import LEFT_OUT, MarketChange, update
+from config.whole_file import write_whole
 
 app = typer.Typer(help="The symbol registry.")
 _SHOWN = 50
@@ -93,9 +94,7 @@ def build_symbols(
     for market in left_out:
         err.print(f"warning: {market.exchange} {shown_name(market.symbol)} is left out: {market.why}", markup=False)
     if written is not None:
-        fresh_file = written.with_name(written.name + ".new")
-        fresh_file.write_text(render(after), encoding="utf-8")
-        fresh_file.replace(written)
+        write_whole(written, render(after).encode())
         err.print(f"Wrote {written}. Use it with MEDALLION_SYMBOLS_FILE={written}.")
     elif not (dry_run or as_json):
         sys.stdout.write(render(after))

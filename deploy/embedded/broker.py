@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import os
 import signal
 import sys
 from pathlib import Path
@@ -34,6 +33,7 @@ import structlog
 from confluent_kafka import cimpl
 
 from config.process import logs
+from config.whole_file import write_whole
 
 REBALANCE_DELAY_MS = 500
 _RD_KAFKA_PRODUCER = 0
@@ -124,9 +124,7 @@ def _librdkafka() -> ctypes.CDLL:
 def write_state(path: Path, bootstrap_servers: str) -> None:
     """Publish the address: readers see the whole file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    draft.write_text(bootstrap_servers)
-    draft.replace(path)
+    write_whole(path, bootstrap_servers.encode())
 
 
 def _topic(text: str) -> tuple[str, int]:

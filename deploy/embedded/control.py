@@ -14,6 +14,7 @@ import psutil
 
 from config.places import state_folder
 from config.settings import Settings
+from config.whole_file import write_whole
 from deploy.embedded.kafka import jars, server
 from deploy.embedded.kafka.jars import Kafka
 from deploy.embedded.layout import BrokerKind, DataDir, StackError, StackState, data_dir_option
@@ -164,9 +165,7 @@ def _remember(folder: Path) -> None:
     with contextlib.suppress(OSError):
         file = running_stacks_file()
         file.parent.mkdir(parents=True, exist_ok=True)
-        draft = file.with_suffix(f".{os.getpid()}")
-        draft.write_text("".join(f"{path}\n" for path in [*kept, folder]), encoding="utf-8")
-        draft.replace(file)
+        write_whole(file, "".join(f"{path}\n" for path in [*kept, folder]).encode())
 
 
 def _check_port(port: int, option: str) -> None:

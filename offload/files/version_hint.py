@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from urllib.parse import urlparse
-from uuid import uuid4
 
 from pyiceberg.table import Table
 
+from config.whole_file import write_whole
 from offload.errors import WarehouseError
 from offload.tables.catalog import ColdTier
 from offload.tables.cold_tables import TABLES, ColdTable
@@ -67,9 +67,7 @@ def _write(table: Table) -> bool:
     location = urlparse(path)
     if location.scheme == "file":
         # A reader must never see an empty file. An object store replaces an object in one step.
-        draft = Path(f"{location.path}.{uuid4().hex}")
-        draft.write_bytes(name)
-        draft.replace(location.path)
+        write_whole(Path(location.path), name)
         return True
     with table.io.new_output(path).create(overwrite=True) as stream:
         stream.write(name)

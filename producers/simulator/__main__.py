@@ -13,6 +13,7 @@ import structlog
 
 from config.process import logs
 from config.schedule import SpeedError, parse_speed
+from config.whole_file import write_whole
 from producers.exchanges import UnknownExchangeError
 from producers.replay.recording import RecordingError
 from producers.simulator.faults import FaultPlan
@@ -125,9 +126,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     _log.info("serving", url=f"ws://127.0.0.1:{port}/<exchange code>", status=f"http://127.0.0.1:{port}/status")
     if arguments.state is not None:
-        fresh = arguments.state.with_name(arguments.state.name + ".new")
-        fresh.write_text(f"127.0.0.1:{port}", encoding="ascii")
-        fresh.replace(arguments.state)
+        write_whole(arguments.state, f"127.0.0.1:{port}".encode())
     playing = asyncio.ensure_future(simulator.wait())
     stopped = asyncio.ensure_future(stop.wait())
     try:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from config.whole_file import write_whole
 from series.errors import SeriesError
 
 # The pause before a failed run is repeated.
@@ -71,9 +72,7 @@ class ScheduleStates:
 
     def write(self, state: ScheduleState) -> None:
         """Replace the state of a schedule."""
-        draft = self._path(state.schedule, "new")
-        draft.write_bytes(msgspec.json.encode(state))
-        draft.replace(self._path(state.schedule, "json"))
+        write_whole(self._path(state.schedule, "json"), msgspec.json.encode(state))
 
     @contextlib.contextmanager
     def running(self, name: str) -> Iterator[None]:

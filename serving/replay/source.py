@@ -70,7 +70,8 @@ class RawSource:
         messages = sum(row["messages"] for row in seconds)
         if messages > MOST_MESSAGES:
             raise invalid(
-                f"the window has {messages:,} messages, and one replay at most {MOST_MESSAGES:,}. Ask for a shorter one."
+                f"the window has {messages:,} messages, and one replay at most {MOST_MESSAGES:,}."
+                " Ask for a shorter one."
             )
         gaps = await self._reader.rows("replay_gaps", _values(window) | {"limit": _MOST_GAPS + 1})
         return Plan(window, names, messages, tuple(pieces(window, seconds)), tuple(_missing(window, gaps, now_us)))

@@ -295,3 +295,7 @@ def test_a_folder_that_cannot_be_written_stops_no_producer(
     here.show(state)
     here.end()
     assert capsys.readouterr().out.count("not shown by `medallion status`") <= 1
+    # It is shown again as soon as it can be written.
+    (tmp_path / "file").unlink()
+    here.show(state)
+    assert [*tmp_path.rglob("*.json")] != []
