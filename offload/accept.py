@@ -39,7 +39,7 @@ from silver_processor.core.versions import CONTENT, HELD, IDENTITY, compare, tex
 
 _MARKET = ["exchange", "symbol"]
 _TIME = pl.Datetime("us", "UTC")
-_CORRECTION = pl.Schema([*HELD.items(), ("old_timestamp", _TIME), ("accepted_at", _TIME), ("is_applied", pl.UInt8())])
+CORRECTION = pl.Schema([*HELD.items(), ("old_timestamp", _TIME), ("accepted_at", _TIME), ("is_applied", pl.UInt8())])
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,10 @@ class Correction(BaseModel):
 
 @dataclass(frozen=True)
 class AcceptPlan:
-    """The changes of an acceptance. `trades` (`_CORRECTION`): new versions; `old_timestamp` is null if Silver has none.
+    """The changes of an acceptance. `trades` (`CORRECTION`): new versions; `old_timestamp` is null if Silver has none.
 
     `held` (`HELD`): the versions that they replace. `fields`: for each trade the column that differs. `agreeing`
-    (`HELD`): dead letters that now agree with Silver. `unfinished` (`_CORRECTION`): corrections that an interrupted
+    (`HELD`): dead letters that now agree with Silver. `unfinished` (`CORRECTION`): corrections that an interrupted
     command has recorded. `refused`: number of dead letters by the reason for which today's rules reject them.
     `not_over`: number of trades left out because one of their days is not over. `in_sums`: number of trades left out
     because Silver has their matches in other sums: accepting one would count matches twice, or lose matches.
@@ -173,16 +173,14 @@ def plan_accept(tiers: Tiers, chosen: DeadLetterFilter) -> AcceptPlan:
     """
     hot = tiers.hot
     rules = Rules.of(SymbolRegistry.load(tiers.settings.symbols_file))
-    dead_letters = _read(hot, "accept_dead_letters.sql", BRONZE.names, chosen).to_arrow().cast(BRONZE)
+    dead_letters = _read(hot, "accept_dead_letters.sql", BRONZE.names, chosen.parameters).to_arrow().cast(BRONZE)
     refined = refine(dead_letters, rules)
     valid = pl.DataFrame(refined.valid)
-    noted = (
-        _read(hot, "accept_corrections.sql", list(_CORRECTION), chosen).select(_CORRECTION.names()).cast(_CORRECTION)
-    )
+    noted = read_hot(hot, "accept_corrections.sql", CORRECTION, chosen.parameters)
     candidates = valid if chosen.message else _newer_than_accepted(valid, noted)
     newest = candidates.sort("published_at", "raw_offset", descending=True).unique(IDENTITY, keep="first")
-    hot_held = _read(hot, "accept_silver.sql", HELD.names(), chosen).select(HELD.names()).cast(HELD)
-    held = pl.concat([hot_held, _cold_held(tiers.cold, newest.join(hot_held, on=IDENTITY, how="anti"))])
+    hot_held = read_hot(hot, "accept_silver.sql", HELD, chosen.parameters)
+    held = pl.concat([hot_held, cold_held(tiers.cold, newest.join(hot_held, on=IDENTITY, how="anti"))])
     whole = _summed_up_alike(newest, held, noted)
     in_sums, newest = newest.height - whole.height, whole
     compared = compare(newest, held)
@@ -190,10 +188,7 @@ def plan_accept(tiers: Tiers, chosen: DeadLetterFilter) -> AcceptPlan:
     old = held.unique(IDENTITY).select(*IDENTITY, pl.col("timestamp").alias("old_timestamp"))
     differing = newest.join(agrees, on=COORDINATES, how="anti").join(old, on=IDENTITY, how="left")
     over_us = server_now_us(hot) - GRACE_US
-    is_over = pl.max_horizontal(_day("timestamp"), _day("old_timestamp")) + DAY_US <= over_us
-    accepted = pl.lit(datetime.now(UTC), _TIME)
-    trades = differing.filter(is_over).with_columns(accepted_at=accepted, is_applied=pl.lit(0, pl.UInt8))
-    trades = trades.select(_CORRECTION.names()).cast(_CORRECTION).sort(*_MARKET, "timestamp", "trade_id")
+    trades = corrections_of(differing, over_us)
     unfinished = noted.filter(pl.col("is_applied") == 0).join(trades, on=IDENTITY, how="anti")
     agreeing = newest.join(agrees, on=COORDINATES, how="semi").filter(_day("timestamp") + DAY_US <= over_us)
     return AcceptPlan(
@@ -206,6 +201,14 @@ def plan_accept(tiers: Tiers, chosen: DeadLetterFilter) -> AcceptPlan:
         not_over=differing.height - trades.height,
         in_sums=in_sums,
     )
+
+
+def corrections_of(trades: pl.DataFrame, over_us: int) -> pl.DataFrame:
+    """Corrections (`CORRECTION`) of those trades (`HELD`, `old_timestamp`) whose days were over at `over_us` (µs)."""
+    is_over = pl.max_horizontal(_day("timestamp"), _day("old_timestamp")) + DAY_US <= over_us
+    accepted = pl.lit(datetime.now(UTC), _TIME)
+    noted = trades.filter(is_over).with_columns(accepted_at=accepted, is_applied=pl.lit(0, pl.UInt8))
+    return noted.select(CORRECTION.names()).cast(CORRECTION).sort(*_MARKET, "timestamp", "trade_id")
 
 
 def accept(
@@ -236,8 +239,17 @@ def _record(hot: HotStore, rows: pl.DataFrame) -> None:
         hot.insert("corrections", filled.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
 
-def _read(hot: HotStore, name: str, columns: Sequence[str], chosen: DeadLetterFilter) -> pl.DataFrame:
-    with hot.parquet(render(name, columns=columns), chosen.parameters) as chunks:
+def read_hot(hot: HotStore, name: str, columns: pl.Schema, parameters: Parameters) -> pl.DataFrame:
+    """The rows that the statement in file `name` finds, with these columns.
+
+    Raises:
+        HotStoreError: ClickHouse failed.
+    """
+    return _read(hot, name, columns.names(), parameters).select(columns.names()).cast(columns)
+
+
+def _read(hot: HotStore, name: str, columns: Sequence[str], parameters: Parameters) -> pl.DataFrame:
+    with hot.parquet(render(name, columns=columns), parameters) as chunks:
         return pl.read_parquet(io.BytesIO(b"".join(chunks)))
 
 
@@ -262,7 +274,7 @@ def _summed_up_alike(versions: pl.DataFrame, held: pl.DataFrame, noted: pl.DataF
     return met.filter(kept).select(versions.columns)
 
 
-def _cold_held(tier: ColdTier, wanted: pl.DataFrame) -> pl.DataFrame:
+def cold_held(tier: ColdTier, wanted: pl.DataFrame) -> pl.DataFrame:
     """The versions that Iceberg has of trades (`IDENTITY`) that are no longer in hot Silver."""
     frames = [HELD.to_frame()]
     if wanted.height:

@@ -103,7 +103,7 @@ MEANINGS: dict[Reason, Meaning] = {
     Reason.BRONZE_UNREADABLE: Meaning("bronze", "silver", "the Bronze topic's message is no readable Avro container"),
     Reason.TRADE_CONTRADICTS: Meaning("trade", "silver", "Silver holds a trade with this id that says something else"),
     Reason.TRADE_SUPERSEDED: Meaning(
-        "trade", "silver", "a later message with this trade id was accepted as the right one"
+        "trade", "silver", "another version of the trade was accepted as the right one, or the trade was withdrawn"
     ),
 }
 

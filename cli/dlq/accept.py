@@ -15,6 +15,7 @@ from config.valid_times import EARLIEST_US, END_US
 
 if TYPE_CHECKING:
     from offload.accept import AcceptPlan, Correction, TradeVersion
+    from offload.clickhouse.tiers import Tiers
     from offload.rederive.run import DayReport
 
 FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
@@ -46,7 +47,6 @@ def accept(
     """
     # Importing Polars and the Iceberg libraries takes a second, which the group's other commands do not need.
     from offload.accept import DeadLetterFilter, plan_accept  # noqa: PLC0415
-    from offload.accept import accept as run_accept  # noqa: PLC0415
     from offload.clickhouse.tiers import Tiers  # noqa: PLC0415
 
     check_span(since, until)
@@ -66,15 +66,7 @@ def accept(
         wanted = plan_accept(tiers, chosen)
     days: list[DayReport] = []
     if yes and not wanted.is_empty:
-        with working("Accepting", "Run the same command again: it completes the work.", quiet=as_json) as work:
-            phases = 0
-
-            def watch(phase: str) -> None:
-                nonlocal phases
-                work.show(f"{phases} steps", "this step and those after it", doing=phase)
-                phases += 1
-
-            days = run_accept(tiers, wanted, doing=watch)
+        days = carry_out("Accepting", tiers, wanted, quiet=as_json)
     if as_json:
         print_json(
             {
@@ -108,9 +100,7 @@ def _print(wanted: AcceptPlan, days: list[DayReport], *, done: bool, is_chosen: 
         [_row(correction) for correction in wanted.corrections(SHOWN)],
         empty="nothing to accept",
     )
-    if count:
-        candles = [(frame, len(starts), _some(starts)) for frame, starts in wanted.candles().items()]
-        print_table("Candle windows touched", ("frame", "windows", "starting at (UTC)"), candles)
+    print_candles(wanted)
     for reason, number in wanted.refused.items():
         out.print(f"{number:,} left out: today's rules reject them as {reason}.")
     if wanted.not_over:
@@ -126,6 +116,33 @@ def _print(wanted: AcceptPlan, days: list[DayReport], *, done: bool, is_chosen: 
         out.print(f"{wanted.agreeing.height:,} say by now what Silver has; they become duplicates.")
     if not done and not wanted.is_empty:
         out.print("Do it with --yes." if is_chosen else "Do it with --exchange (or one message) and --yes.")
+    print_days(days)
+
+
+def carry_out(what: str, tiers: Tiers, wanted: AcceptPlan, *, quiet: bool) -> list[DayReport]:
+    """Carry out a plan and show the steps, unless `quiet`."""
+    from offload.accept import accept as run_accept  # noqa: PLC0415 - as in `accept`
+
+    with working(what, "Run the same command again: it completes the work.", quiet=quiet) as work:
+        phases = 0
+
+        def watch(phase: str) -> None:
+            nonlocal phases
+            work.show(f"{phases} steps", "this step and those after it", doing=phase)
+            phases += 1
+
+        return run_accept(tiers, wanted, doing=watch)
+
+
+def print_candles(wanted: AcceptPlan) -> None:
+    """Print which candles a plan touches."""
+    if wanted.trades.height:
+        candles = [(frame, len(starts), _some(starts)) for frame, starts in wanted.candles().items()]
+        print_table("Candle windows touched", ("frame", "windows", "starting at (UTC)"), candles)
+
+
+def print_days(days: list[DayReport]) -> None:
+    """Print what changed."""
     if days:
         changed = [(day.exchange, day.day, day.added, day.removed, day.altered, day.letters_resolved) for day in days]
         names = ("exchange", "day", "added", "removed", "altered", "dead letters resolved")
@@ -138,13 +155,13 @@ def _row(correction: Correction) -> tuple[str, ...]:
         correction.symbol,
         correction.trade_id,
         correction.field,
-        _described(correction.old, correction.field) if correction.old else "nothing",
-        _described(correction.new, correction.field),
+        described(correction.old, correction.field) if correction.old else "nothing",
+        described(correction.new, correction.field),
         correction.new.message,
     )
 
 
-def _described(version: TradeVersion, field: str) -> str:
+def described(version: TradeVersion, field: str) -> str:
     """The fields of a version that differ, as text; all fields where Silver has no version."""
     fields = {
         "price_text": version.price,

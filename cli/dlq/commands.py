@@ -1,4 +1,4 @@
-"""`medallion dlq list|show|stats|replay|accept`: shows why trades were rejected, and sends them again."""
+"""`medallion dlq list|show|stats|replay|accept|withdraw`: why trades were rejected, and what to do about it."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from cli.common.work import working
 from cli.common.workers import WorkerRules, difference, differing, worker_rules
 from cli.dlq.accept import accept
 from cli.dlq.message_id import HELP, message_id, parse_message
+from cli.dlq.withdraw import withdraw
 from config.errors import MedallionError
 from config.registry import SymbolRegistry
 from config.settings import Settings
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Dead letters: rejected messages and the reason of each.", no_args_is_help=True)
 app.command()(accept)
+app.command()(withdraw)
 
 FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 # Typer's times have no zone. They are taken as UTC below.

@@ -213,7 +213,9 @@ def _show(report: BackfillReport) -> None:
         if report.dead or report.repeated:
             out.print(f"{report.dead:,} rows are no trades (in the DLQ), {report.repeated:,} repeat an earlier id.")
         for words in report.shrunk:
-            out.print(f"Fewer than before, and Silver keeps those that are gone: {words}", markup=False)
+            out.print(
+                f"Fewer than before: {words}. Silver keeps the others until `medallion dlq withdraw`.", markup=False
+            )
         for name in report.empty:
             out.print(f"No trades that day, as the exchange's checksum file says: {name}", markup=False)
     if report.gaps:

@@ -8,6 +8,9 @@ not compared: dumps and REST have no sequence, and a market may have several nam
 - Two quantities of equally many matches must be equal. Of two different numbers of matches, the message with fewer must
   not have the larger quantity: it has a part of the matches, or all of them, since some sources leave the number out.
 - Two kinds are compared only if neither is `market`: a source that knows no kinds has this one, too.
+
+A correction may say that there is no such trade: its `match_count` is `WITHDRAWN`. Every message of the trade differs
+from it, in `trade_id`.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ CONTENT = {
     "side": "side",
     "trade_kind": "kind",
 }
+# The number of matches of a withdrawn trade: the version that an operator has accepted is that there is no such trade.
+WITHDRAWN = 0
 # The reasons of dead letters about versions.
 ABOUT_VERSIONS = (Reason.TRADE_CONTRADICTS, Reason.TRADE_SUPERSEDED)
 _SILVER_TYPES = pl.DataFrame(SILVER.empty_table()).schema
@@ -55,7 +60,7 @@ def compare(rows: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
     - `is_known`: whether a version of the trade is held,
     - `is_message`: whether the held version is from the same raw message,
     - `is_earlier`: whether the row's message was published before that of the held version,
-    - `field`: the columns of Bronze that differ, `""` if none does,
+    - `field`: the columns of Bronze that differ, `""` if none does, `trade_id` if the held version is withdrawn,
     - `value`, `limit`: the values of these columns in the row, and in the held version.
     """
     # Every insert calls this, mostly with no rows.
@@ -68,11 +73,14 @@ def compare(rows: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
         pl.col("is_known").fill_null(value=False),
         _is_message().fill_null(value=False).alias("is_message"),
         _is_earlier().fill_null(value=False).alias("is_earlier"),
-        _listed({name: pl.lit(bronze) for name, bronze in CONTENT.items()}).fill_null("").alias("field"),
-        _differing_values("").fill_null("").alias("value"),
-        (_differing_values(_HELD) + pl.format(" ({}[{}]@{})", *(f"{name}{_HELD}" for name in COORDINATES[:3])))
-        .fill_null("")
-        .alias("limit"),
+        _unless_withdrawn(
+            _listed({name: pl.lit(bronze) for name, bronze in CONTENT.items()}), pl.lit("trade_id")
+        ).alias("field"),
+        _unless_withdrawn(_differing_values(""), pl.format("trade_id {}", "trade_id")).alias("value"),
+        _unless_withdrawn(
+            _differing_values(_HELD) + pl.format(" ({}[{}]@{})", *(f"{name}{_HELD}" for name in COORDINATES[:3])),
+            pl.lit("withdrawn"),
+        ).alias("limit"),
     )
     # Silver should hold a trade once. If it holds two versions, the same message counts first, then one that agrees.
     nearest = compared.sort("row", ~pl.col("is_message"), pl.col("field") != "", maintain_order=True)
@@ -138,6 +146,12 @@ def text_of(name: str, suffix: str = "") -> pl.Expr:
         return column.dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
     text = column.cast(pl.String)
     return text if name in {"side", "trade_kind"} else text.str.strip_chars_end("0").str.strip_chars_end(".")
+
+
+def _unless_withdrawn(text: pl.Expr, otherwise: pl.Expr) -> pl.Expr:
+    """A text about the held version, `otherwise` if that is withdrawn, "" if no version is held."""
+    is_withdrawn = pl.col(f"match_count{_HELD}") == WITHDRAWN
+    return pl.when(is_withdrawn).then(otherwise).otherwise(text).fill_null("")
 
 
 def _is_message() -> pl.Expr:

@@ -62,11 +62,33 @@ def assert_is(running: Running, version: str, *, cold: bool) -> None:
     assert found_sums == [(bought, volume, len(expected))] * len(FRAMES)
 
 
+def message_of(running: Running, trade_id: str) -> str:
+    """The message that Silver's row of a trade names."""
+    (row,) = [row for row in running.query("SELECT * FROM silver_trades") if row["trade_id"] == trade_id]
+    return f"{row['raw_topic']}[{row['raw_partition']}]@{row['raw_offset']}"
+
+
 def proof(running: Running) -> dict[str, int]:
     found: dict[str, Any] = running.json("lineage", "verify")
     assert found["holds"]
     names = ("raw", "silver", "duplicates", "dlq", "contradicting", "missing", "in_several")
     return {name: sum(count[name] for count in found["counts"]) for name in names}
+
+
+def assert_one_is_taken_back(running: Running) -> None:
+    """The exchange's file has one trade less than before. It is withdrawn, and the rest stays."""
+    file = ("--day", "2026-07-03", "--source", CASE / "taken-back")
+    (gone,) = truth("corrected").keys() - truth("taken-back").keys()
+    planned = running.json("dlq", "withdraw", *MARKET, *file)
+    assert (planned["dry_run"], [one["message"] for one in planned["withdrawn"]]) == (True, [message_of(running, gone)])
+    assert_is(running, "corrected", cold=True)
+    running.run("dlq", "withdraw", *MARKET, code=2)
+    running.run("dlq", "withdraw", *MARKET, *file, "--yes")
+    assert_is(running, "taken-back", cold=True)
+    counts = proof(running)
+    assert (counts["silver"], counts["missing"], counts["in_several"]) == (5, 0, 0)
+    again = running.json("dlq", "withdraw", *MARKET, gone, "--yes")
+    assert (again["withdrawn"], again["days"]) == ([], [])
 
 
 @pytest.mark.nightly
@@ -130,3 +152,4 @@ def test_a_corrected_dump_is_taken_over(running: Running, tmp_path: Path) -> Non
     counts = proof(running)
     assert (counts["silver"], counts["contradicting"]) == (6, len(differing))
     assert_is(running, "corrected", cold=True)
+    assert_one_is_taken_back(running)

@@ -130,6 +130,7 @@ def as_ingest(span: tuple[str, ...], trade: Mapping[str, str], files: str) -> li
         ("rederive", *span, *exchange, "--dry-run"),
         ("rederive", *span, *exchange),
         ("rederive", *span, *exchange, "--from-layer", "raw"),
+        ("dlq", "withdraw", *market, trade["trade_id"], "--yes"),
         ("series", "run", "bars", *market, "--source", files, *span),
         ("series", "list"),
         ("series", "schema", "bars"),

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from config.settings import Settings
-from offload.accept import DeadLetterFilter, accept, plan_accept
+from offload.accept import AcceptPlan, DeadLetterFilter, accept, plan_accept
 from offload.clickhouse.client import ClickHouseHttp, Parameters
 from offload.clickhouse.tiers import Tiers
 from offload.proof.counts import stream_lineage
@@ -21,6 +21,8 @@ from offload.rederive.run import rederive
 from offload.retention.union_views import update_union_views
 from offload.run import run
 from offload.tables.cold_tables import BY_NAME
+from offload.tables.slices import DAY_US
+from offload.withdraw import held_ids, plan_withdrawal
 from tests.offload.cold_tables import read
 from tests.offload.hot_tables import ARRIVAL, HotTables, duplicate_rows, raw_rows, silver_rows
 from tests.offload.rederive.rederiving import HIGH, assert_is, assert_proved, limited
@@ -179,6 +181,57 @@ def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot:
     candles = "SELECT sum(buy_volume) FROM gold_ohlcv_state WHERE frame = 3600"
     assert hot.client.query(candles).result_rows == [(bought,)]
     assert plan_accept(Tiers.open(posted), ALL).is_empty
+
+
+def taken_back(hot: HotTables) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Trades of a day, and three of them that the exchange takes back; one of these came twice."""
+    first = tape(7)
+    gone = first.filter(pl.col("symbol") == "BTCUSDT").slice(2, 3)
+    hot.load(first)
+    twice = gone.head(1).with_columns(pl.col("offset") + 5_000, pl.col("arrived") + pl.duration(seconds=30))
+    hot.insert("trades_raw", raw_rows(twice))
+    hot.insert("duplicate_trades", duplicate_rows(twice))
+    return first, gone
+
+
+def withdrawal(settings: Settings, trades: pl.DataFrame) -> AcceptPlan:
+    return plan_withdrawal(Tiers.open(settings), ("binance", "BTCUSDT"), ["no such id", *trades["trade_id"]])
+
+
+def test_withdrawn_trades_leave_both_tiers(posted: Settings, hot: HotTables) -> None:
+    first, gone = taken_back(hot)
+    day_us = int(FIRST.timestamp()) * 1_000_000
+    ids = first.filter(pl.col("symbol") == "BTCUSDT", pl.col("time") < FIRST + timedelta(days=1))["trade_id"]
+    assert held_ids(Tiers.open(posted), ("binance", "BTCUSDT"), day_us, day_us + DAY_US) == {*ids}
+
+    planned = withdrawal(posted, gone)
+    assert {one.trade_id for one in planned.corrections()} == {*gone["trade_id"]}
+    accept(Tiers.open(posted), planned)
+    stays = first.join(gone, on="offset", how="anti")
+    assert_proved(posted, stays.height, 0, gone.height + 1)
+    letters = hot.client.query("SELECT DISTINCT toString(reason), field, limit FROM dlq_trades").result_rows
+    assert letters == [("trade_superseded", "trade_id", "withdrawn")]
+    assert withdrawal(posted, gone).is_empty
+    assert_is(hot, posted, stays)
+
+
+# Its sibling: the one above.
+@pytest.mark.nightly
+def test_a_withdrawal_that_was_killed_is_finished_and_a_trade_comes_back(posted: Settings, hot: HotTables) -> None:
+    """Its days are in Iceberg by then."""
+    first, gone = taken_back(hot)
+    run(Tiers.open(posted), until_now=True)
+    for text in ("INSERT rederivations", "REPLACE PARTITION"):
+        with pytest.raises(KilledError):
+            accept(Tiers.open(posted, Killing(posted, text, 1)), withdrawal(posted, gone))
+    accept(Tiers.open(posted), withdrawal(posted, gone))
+    stays = first.join(gone, on="offset", how="anti")
+    assert_is(hot, posted, stays)
+    assert {(day.added, day.removed, day.altered) for day in rederive(Tiers.open(posted), FIRST, LAST)} == {(0, 0, 0)}
+
+    accept(Tiers.open(posted), plan_accept(Tiers.open(posted), place(gone.head(1))))
+    assert_proved(posted, stays.height + 1, 1, gone.height - 1)
+    assert_is(hot, posted, pl.concat([stays, gone.head(1)]))
 
 
 # Its sibling above: this is how it goes on.

@@ -77,6 +77,16 @@ def test_two_clocks_of_microseconds_differ_and_so_do_two_kinds() -> None:
     assert kinds["field"].to_list() == ["kind"]
 
 
+def test_every_message_of_a_withdrawn_trade_is_overruled_also_one_that_says_the_same() -> None:
+    decided = {"match_count": 0, "published_at": MOMENT + timedelta(days=1), "raw_offset": 10}
+    mine = versions({}, {"side": "SELL", "published_at": MOMENT + timedelta(days=2)}, {"trade_id": "2"})
+    found = overruled(compare(mine, versions(decided)))
+    assert found.select("raw_offset", "reason", "field", "value", "limit").rows() == [
+        (10, "trade_superseded", "trade_id", "trade_id 1", "withdrawn"),
+        (11, "trade_contradicts", "trade_id", "trade_id 1", "withdrawn"),
+    ]
+
+
 def test_nothing_is_compared_with_anything_in_the_same_columns() -> None:
     assert compare(versions(), versions({})).schema == compare(versions({}), versions({})).schema
 
