@@ -24,6 +24,7 @@ class Reason(StrEnum):
     DEFECT_UNKNOWN = "defect_unknown"
     SYMBOL_MISSING = "symbol_missing"
     TRADE_ID_MISSING = "trade_id_missing"
+    TRADE_ID_INVALID = "trade_id_invalid"
     SYMBOL_UNMAPPED = "symbol_unmapped"
     PRICE_MISSING = "price_missing"
     PRICE_NOT_A_NUMBER = "price_not_a_number"
@@ -81,6 +82,9 @@ MEANINGS: dict[Reason, Meaning] = {
     Reason.DEFECT_UNKNOWN: Meaning("defect", "silver", "Bronze flagged a defect this processor does not know"),
     Reason.SYMBOL_MISSING: Meaning("symbol", "silver", "the symbol is empty"),
     Reason.TRADE_ID_MISSING: Meaning("trade_id", "silver", "the trade id is empty"),
+    Reason.TRADE_ID_INVALID: Meaning(
+        "trade_id", "silver", "the trade id has a space, a hidden character or another one that is not visible ASCII"
+    ),
     Reason.SYMBOL_UNMAPPED: Meaning("symbol", "silver", "the registry has no such symbol for the exchange"),
     **{
         Reason[f"{amount}_{case}"]: Meaning(f"{amount.lower()}_text", "silver", rule)

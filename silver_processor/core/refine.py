@@ -72,6 +72,7 @@ VALID = pa.schema([field for field in SILVER if field.name not in _ADDED_BY_CALL
 _UNTRUSTED = [Reason.MALFORMED_ENVELOPE, Reason.MESSAGE_TOO_LARGE]
 _BRONZE_DEFECTS = [reason for reason, meaning in MEANINGS.items() if meaning.layer == "bronze"]
 _DIGITS = r"^0*[0-9]{1,20}$"
+_NOT_VISIBLE_ASCII = r"[^!-~]"
 _KINDS = [kind.value for kind in TradeKind]
 
 
@@ -103,7 +104,7 @@ def refine(bronze: pa.Table, rules: Rules) -> Refined:
     amounts = classify(rows, "price", "quantity")
     volume = product(amounts["price"].to_arrow(), amounts["quantity"].to_arrow())
     rows = rows.with_columns(*amounts.get_columns(), pl.Series("quote_volume", volume), *_READ)
-    rows = rows.with_columns(_TAKER, *_ORDER_KEY, *_MATCHES)
+    rows = rows.with_columns(_TAKER, _TRADE_ID_FAULT, *_ORDER_KEY, *_MATCHES)
     is_broken = rows.select(_IS_BROKEN).to_series()
     if not is_broken.any():
         return Refined(_valid(rows, bronze, rules), _NO_REJECTS)
@@ -180,6 +181,15 @@ _TAKER = (
     .then(pl.lit("SELL"))
     .alias("taker")
 )
+# Silver knows a trade by the text of its id, so "7 " would be another trade than "7", and its match would count twice.
+# The ids of exchanges have digits, letters, and marks such as hyphens. Most are numbers, which need no second look.
+_TRADE_ID_FAULT = (
+    pl.when(pl.col("number").is_null())
+    .then("trade_id")
+    .str.contains(_NOT_VISIBLE_ASCII)
+    .fill_null(value=False)
+    .alias("trade_id_fault")
+)
 _ORDER_KEY = _order_key()
 _MATCHES = _matches()
 # Whether a row breaks any rule. This costs less than `_reason`, which finds the first one. A missing or unknown
@@ -188,6 +198,7 @@ _IS_BROKEN = pl.any_horizontal(
     pl.col("defect") != "",
     pl.col("symbol") == "",
     pl.col("trade_id") == "",
+    pl.col("trade_id_fault"),
     pl.col("canonical").is_null(),
     pl.col("price_fault").is_not_null(),
     pl.col("quantity_fault").is_not_null(),
@@ -218,6 +229,8 @@ def _reason(rules: Rules) -> pl.Expr:
         .then(pl.lit(Reason.SYMBOL_MISSING.value))
         .when(pl.col("trade_id") == "")
         .then(pl.lit(Reason.TRADE_ID_MISSING.value))
+        .when(pl.col("trade_id_fault"))
+        .then(pl.lit(Reason.TRADE_ID_INVALID.value))
         .when(pl.col("canonical").is_null())
         .then(pl.lit(Reason.SYMBOL_UNMAPPED.value))
         .when(pl.col("price_fault").is_not_null())
