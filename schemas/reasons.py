@@ -99,7 +99,10 @@ MEANINGS: dict[Reason, Meaning] = {
     Reason.SEQUENCE_INVALID: Meaning("sequence", "silver", "the sequence is not an integer in [0, 2^64)"),
     Reason.KIND_UNKNOWN: Meaning("kind", "silver", "the kind of trade is none of docs/kinds.md"),
     Reason.MATCHES_INVALID: Meaning(
-        "matches", "silver", "the number of matches is not an integer in [1, 1000000], or the trade id too low for it"
+        "matches",
+        "silver",
+        "the number of matches is not an integer in [1, 1000000], or above 1 with a trade id that is too low for it, or no"
+        " number without leading zeros",
     ),
     Reason.MATCHES_PARTLY_KNOWN: Meaning(
         "matches", "silver", "Silver has some of the matches that the message sums up: the others must come singly"

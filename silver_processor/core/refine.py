@@ -159,13 +159,16 @@ def _order_key() -> tuple[pl.Expr, pl.Expr]:
 def _matches() -> tuple[pl.Expr, pl.Expr]:
     """How many matches a trade sums up; one if the message names no number.
 
-    Match ids begin at 0, so a numeric trade id must be at least the count less one.
+    The matches of a sum have the ids up to its own, from 0 on. So its id must be a number, as the index of seen trades
+    reads one (without leading zeros), and at least the count less one.
     """
     sent, last = pl.col("matches"), pl.col("number")
     count = pl.when(sent == "").then(pl.lit(1, pl.UInt64)).otherwise(_uint64(sent)).cast(pl.UInt32, strict=False)
     is_number = count.is_between(1, MOST_MATCHES).fill_null(value=False)
     is_too_low = (count.cast(pl.UInt64) > last + 1).fill_null(value=False) & (last < MOST_MATCHES)
-    return count.alias("match_count"), (~is_number | is_too_low.fill_null(value=False)).alias("matches_fault")
+    is_unnumbered = (count > 1) & (last.is_null() | pl.col("trade_id").str.starts_with("0"))
+    fault = ~is_number | is_too_low.fill_null(value=False) | is_unnumbered.fill_null(value=False)
+    return count.alias("match_count"), fault.alias("matches_fault")
 
 
 # Expressions are made once: making them costs more than validating a small batch.

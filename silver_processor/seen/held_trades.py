@@ -27,7 +27,8 @@ _NO_TOKEN = "-"  # noqa: S105
 _IDS_A_QUERY = 200
 _MARKETS_A_QUERY = 1_000
 _ID_BYTES_A_QUERY = 100_000
-_NUMBER = r"^(?:0|[1-9][0-9]{0,18})$"
+# A decimal number without leading zeros. The cast tells whether it is below 2^64.
+_NUMBER = r"^(?:0|[1-9][0-9]{0,19})$"
 _TRADES = pa.schema([SILVER.field(name) for name in ("trade_id", "timestamp", "match_count")])
 
 
@@ -153,15 +154,16 @@ class HeldTrades:
 
     def _summed(self, wanted: pl.DataFrame, margin_us: int | None) -> pl.DataFrame:
         """The summed trades that contain the matches, each under the id of the match."""
-        number = pl.col("trade_id").cast(pl.UInt64).alias("number")
-        matches = wanted.filter(pl.col("trade_id").str.contains(_NUMBER)).with_columns(number).sort("number")
+        number = pl.col("trade_id").cast(pl.UInt64, strict=False).alias("number")
+        numbered = wanted.filter(pl.col("trade_id").str.contains(_NUMBER)).with_columns(number)
+        matches = numbered.drop_nulls("number").sort("number")
         found = [HELD.to_frame()]
         for parameters in _parameters(matches.drop("number"), margin_us):
             numbers = [int(trade_id) for trade_id in parameters.pop("ids")]
             bounds = {"low": min(numbers), "high": max(numbers)}
             rows = self._clickhouse.select(_VERSIONS_SUMMED, parameters | bounds)
             found.append(versions_of(pl.DataFrame(rows)))
-        sums = pl.concat(found).with_columns(number.alias("last")).sort("last").drop("trade_id")
+        sums = pl.concat(found).with_columns(number.alias("last")).drop_nulls("last").sort("last").drop("trade_id")
         # The summed trade that contains a match is the one with the least id at or above the match's.
         nearest = matches.select(*IDENTITY, "number").join_asof(
             sums,
@@ -171,7 +173,7 @@ class HeldTrades:
             strategy="forward",
             check_sortedness=False,
         )
-        return versions_of(nearest.filter(pl.col("last") - pl.col("match_count") < pl.col("number")))
+        return versions_of(nearest.filter(pl.col("last") - pl.col("number") < pl.col("match_count")))
 
 
 def _consumer(learn: Learn, markets: Sequence[Market], horizon: int | None) -> Callable[[Iterator[pa.Table]], None]:

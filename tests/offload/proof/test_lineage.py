@@ -11,7 +11,7 @@ import pytest
 from config.settings import Settings
 from offload.clickhouse.client import ClickHouseHttp
 from offload.clickhouse.tiers import Tiers
-from offload.proof.counts import LineageCount, count_lineage, find_gone, find_missing, stream_lineage
+from offload.proof.counts import LineageCount, count_lineage, find_gone, find_missing, find_overlaps, stream_lineage
 from offload.retention.gate import close_gate
 from offload.run import run
 from offload.tables.catalog import ensure_tables, open_catalog
@@ -118,6 +118,19 @@ def test_a_message_in_two_places_or_twice_in_silver_breaks_the_proof(
     counts = count_lineage(ClickHouseHttp(settings))
     assert _total(counts)["in_several"] == 5
     assert not all(count.holds for count in counts)
+
+
+@pytest.mark.parametrize("last", [3, 9_300_000_000_000_000_000, 2**64 - 4])
+def test_a_match_that_two_trades_count_is_named_and_no_other(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame, last: int
+) -> None:
+    """Of a sum of three matches and the single ones before, behind and in it; however large the ids are."""
+    store = ClickHouseHttp(settings)
+    rows = silver_rows(trades.head(5)).with_columns(match_count=pl.Series([1, 3, 1, 1, 1], dtype=pl.UInt32))
+    hot.insert("silver_trades", rows.head(4).with_columns(trade_id=pl.Series(map(str, [last - 3, last, last + 1, last + 3]))))
+    assert find_overlaps(store) == []
+    hot.insert("silver_trades", rows.tail(1).with_columns(trade_id=pl.lit(str(last - 1))))
+    assert [(overlap.trades, overlap.trade_id) for overlap in find_overlaps(store)] == [(1, str(last))]
 
 
 def test_redelivery_repeated_rejects_and_duplicates_count_once(

@@ -76,6 +76,9 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"matches": "1000001", "trade_id": "2000000"}, "matches_invalid", "1000001"),
     ({"matches": str(2**64)}, "matches_invalid", str(2**64)),
     ({"matches": "8", "trade_id": "6"}, "matches_invalid", "8"),
+    ({"matches": "2", "trade_id": "no-number"}, "matches_invalid", "2"),
+    ({"matches": "2", "trade_id": "007"}, "matches_invalid", "2"),
+    ({"matches": "2", "trade_id": str(2**64)}, "matches_invalid", "2"),
 ]
 # What only the index of seen trades can tell, and what is about a Bronze message.
 NOT_OF_ONE_ROW = {Reason.BRONZE_UNREADABLE.value, Reason.MATCHES_PARTLY_KNOWN.value, *ABOUT_VERSIONS}
@@ -115,7 +118,8 @@ def test_every_reason_that_refine_can_give_is_tried() -> None:
         {"kind": "market", "matches": "1"},
         {"kind": "block", "matches": "7", "trade_id": "6"},
         {"matches": "1000000", "trade_id": str(2**64 - 1)},
-        {"matches": "2", "trade_id": "no-number"},
+        {"matches": "1", "trade_id": "no-number"},
+        {"matches": "2", "trade_id": "1"},
         {"trade_id": "!~#T-1_2:3/4.5+6=7"},
         {"trade_id": str(2**64)},
     ],

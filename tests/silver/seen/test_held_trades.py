@@ -26,7 +26,7 @@ from tests.offload.hot_tables import HotTables
 from tests.silver.bronze import RULES, bronze
 
 START = datetime(2024, 8, 8, tzinfo=UTC)
-AWKWARD = ["it's", "back\\slash", "%(ids)s", "{a:String}", "\t\n", 'quo"te', "ü漢", "\\xff", "007"]
+AWKWARD = ["it's", "back\\slash", "%(ids)s", "{a:String}", "\\t\\n", 'quo"te', "`~|", "\\xff", "007"]
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_what_silver_holds_of_a_trade_is_found_at_its_time_and_at_any_other(
     moved = pl.DataFrame(silver("BTCUSDT", ids, "x", first=2_000)).with_columns(
         pl.col("timestamp") + pl.duration(days=pl.int_range(pl.len()) % 3)
     )
-    absent = silver("BTCUSDT", ["not there"], "x", first=3_000)
+    absent = silver("BTCUSDT", ["not-there"], "x", first=3_000)
     asked = pa.concat_tables([moved.to_arrow().cast(held.schema), held.slice(0, 5), absent])
     found = silver_trades.versions(asked)
     assert found.sort("raw_offset").equals(versions_of(pl.DataFrame(held)).sort("raw_offset"))
@@ -164,6 +164,20 @@ def test_a_match_is_found_in_the_sum_that_has_it(clickhouse: ClickHouse, silver_
     assert found["trade_id"].to_list() == ["103", "104", "105"]
     assert found["match_count"].to_list() == [3, 3, 3]
     assert found["raw_offset"].to_list() == one["raw_offset"].to_list() * 3
+
+
+def test_a_match_is_found_in_its_sum_at_both_ends_of_the_numbers(
+    clickhouse: ClickHouse, silver_trades: HeldTrades
+) -> None:
+    """From the first id to the highest one below 2^64, and beside a sum of an older version whose id is no number."""
+    highest = 2**64 - 1
+    rows = pl.DataFrame(silver("WIDEUSDT", ["1", "old", str(highest)], "ends"))
+    counted = rows.with_columns(match_count=pl.lit(2, pl.UInt32))
+    clickhouse.insert("silver_trades", counted.to_arrow().cast(SILVER), "ends")
+    within = ["0", "1", str(highest - 1), str(highest)]
+    outside = ["2", str(highest - 2), str(highest + 1), "9" * 20]
+    found = silver_trades.versions(silver("WIDEUSDT", within + outside, "y", first=2_000))
+    assert set(found["trade_id"]) == set(within)
 
 
 def test_corrections_are_found_and_the_latest_counts(clickhouse: ClickHouse, silver_trades: HeldTrades) -> None:
