@@ -101,8 +101,8 @@ MEANINGS: dict[Reason, Meaning] = {
     Reason.MATCHES_INVALID: Meaning(
         "matches",
         "silver",
-        "the number of matches is not an integer in [1, 1000000], or above 1 with a trade id that is too low for it, or no"
-        " number without leading zeros",
+        "the number of matches is not an integer in [1, 1000000], or above 1 with a trade id that is too low for it,"
+        " or no number without leading zeros",
     ),
     Reason.MATCHES_PARTLY_KNOWN: Meaning(
         "matches", "silver", "Silver has some of the matches that the message sums up: the others must come singly"

@@ -22,6 +22,10 @@ _PAGE_ROWS = 100
 def print_trace(trace: Trace) -> None:
     """Print the message, its rows in every layer, its candles, and the values that changed."""
     out.print(f"{trace.exchange} {trace.symbol} {trace.trade_id}: {trace.fate}", style="bold")
+    if trace.sum_id:
+        out.print(
+            f"Silver has it in trade {trace.sum_id}, which sums up several matches. The candles are that trade's."
+        )
     if trace.coordinates:
         topic, partition, offset, published = trace.coordinates
         out.print(f"Kafka {topic} partition {partition} offset {offset}, published {published:%Y-%m-%d %H:%M:%S.%f}")

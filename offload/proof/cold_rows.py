@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict
-from pyiceberg.expressions import And, BooleanExpression, EqualTo, GreaterThanOrEqual, In, LessThan
+from pyiceberg.expressions import And, BooleanExpression, EqualTo, GreaterThan, GreaterThanOrEqual, In, LessThan
 from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.table import FileScanTask, Table
 
@@ -96,6 +96,12 @@ def text_of(value: Any) -> str:
 def of_trade(exchange: str, symbols: Iterable[str], trade_id: str) -> BooleanExpression:
     """Rows of one trade, under any name of its market."""
     return And(equals("exchange", exchange), one_of("symbol", symbols), equals("trade_id", trade_id))
+
+
+def sums_of_market(exchange: str, symbols: Iterable[str]) -> BooleanExpression:
+    """Rows of trades that sum up several matches, under any name of a market."""
+    several = GreaterThan("match_count", 1)  # type: ignore[call-arg, arg-type]
+    return And(equals("exchange", exchange), one_of("symbol", symbols), several)
 
 
 def in_span(column: str, start: datetime, end: datetime) -> BooleanExpression:

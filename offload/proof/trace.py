@@ -13,7 +13,7 @@ from ddl.layers import load_layers
 from offload.clickhouse.templates import render
 from offload.clickhouse.tiers import Tiers
 from offload.proof.candle_trades import TradesOfCandle
-from offload.proof.cold_rows import ColdRows, TracedRow, of_trade, readable, text_of
+from offload.proof.cold_rows import ColdRows, TracedRow, of_trade, readable, sums_of_market, text_of
 from offload.proof.rejections import Coordinates, Rejection, coordinates_of, find_rejections
 from offload.proof.trace_candle import CandleTrace, trace_candle, window_of
 from offload.proof.value_changes import (
@@ -23,6 +23,8 @@ from offload.proof.value_changes import (
     payload_to_raw,
     raw_to_bronze,
 )
+from producers.exchanges.model import id_number
+from schemas.kinds import MOST_MATCHES
 
 LAYERS = ("raw_trades", "bronze_trades", "silver_trades")
 MISSING = "missing"
@@ -31,9 +33,11 @@ MISSING = "missing"
 class Trace(BaseModel):
     """All rows of one trade, and where it ended.
 
-    `message`: the raw message with the exchange's payload. `coordinates`: its Kafka topic, partition, offset and
-    timestamp. `fate`: `silver`, `duplicate`, `rejected: <reason>` or `missing`. `rejections`: every dead letter of the
-    trade, also the resolved ones, oldest first. `changes`: in the order of the layers.
+    `sum_id`: the trade of Silver that sums up this match, if Silver does not have it under its own id, else `""`. The
+    `sightings` have that trade's row, and the `candles` are that trade's. `message`: the raw message with the exchange's
+    payload. `coordinates`: its Kafka topic, partition, offset and timestamp. `fate`: `silver`, `duplicate`,
+    `rejected: <reason>` or `missing`. `rejections`: every dead letter of the trade, also the resolved ones, oldest
+    first. `changes`: in the order of the layers.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,6 +48,7 @@ class Trace(BaseModel):
     message: str
     coordinates: Coordinates | None
     fate: str
+    sum_id: str
     sightings: tuple[TracedRow, ...]
     rejections: tuple[Rejection, ...]
     candles: tuple[CandleTrace, ...]
@@ -77,11 +82,14 @@ class Tracer:
         }
         silver = rows.get(("silver_trades", "hot")) or rows.get(("silver_trades", "cold"))
         raw = rows.get(("raw_trades", "hot")) or rows.get(("raw_trades", "cold"))
+        summed_up = None if silver else self._sum_of(exchange, symbols, trade_id)
+        counted = silver or (summed_up.row if summed_up else None)
         candles = tuple(
-            self.candle(frame.code, exchange, str(silver["symbol"]), silver["timestamp"])
+            self.candle(frame.code, exchange, str(counted["symbol"]), counted["timestamp"])
             for frame in load_layers().timeframes
-            if silver
+            if counted
         )
+        fate = "silver" if silver else self._fate(key, rejections)
         changes = [*_changes(rows), *(change for candle in candles for change in candle.changes)]
         return Trace(
             exchange=exchange,
@@ -89,8 +97,9 @@ class Tracer:
             trade_id=trade_id,
             message=text_of(raw["raw_json"]) if raw else "",
             coordinates=chosen,
-            fate="silver" if silver else self._fate(key, rejections),
-            sightings=tuple(sightings),
+            fate="silver" if summed_up and not sightings else fate,
+            sum_id=text_of(summed_up.row["trade_id"]) if summed_up else "",
+            sightings=(*sightings, summed_up) if summed_up else tuple(sightings),
             rejections=tuple(rejections),
             candles=candles,
             changes=tuple(changes),
@@ -136,6 +145,21 @@ class Tracer:
     def _cold_rows(self, exchange: str, symbols: list[str], trade_id: str) -> Iterable[TracedRow]:
         for layer in LAYERS:
             yield from self._cold.find(layer, of_trade(exchange, symbols, trade_id))
+
+    def _sum_of(self, exchange: str, symbols: list[str], match_id: str) -> TracedRow | None:
+        """The row of Silver that sums up a match, hot or cold."""
+        number = id_number(match_id)
+        if number is None:
+            return None
+        parameters = {"exchange": exchange, "symbols": symbols, "number": number}
+        highest = min(number + MOST_MATCHES, 2**64) - 1
+        for row in self._hot.rows(render("trace_sum.sql"), {**parameters, "highest": highest}):
+            return TracedRow(layer="silver_trades", tier="hot", row=readable(row))
+        for found in self._cold.find("silver_trades", sums_of_market(exchange, symbols)):
+            last = id_number(text_of(found.row["trade_id"]))
+            if last is not None and 0 <= last - number < found.row["match_count"]:
+                return found
+        return None
 
     def _fate(self, key: dict[str, Any], rejections: Sequence[Rejection]) -> str:
         still_open = [rejection for rejection in rejections if not rejection.landed]

@@ -127,7 +127,8 @@ def test_a_match_that_two_trades_count_is_named_and_no_other(
     """Of a sum of three matches and the single ones before, behind and in it; however large the ids are."""
     store = ClickHouseHttp(settings)
     rows = silver_rows(trades.head(5)).with_columns(match_count=pl.Series([1, 3, 1, 1, 1], dtype=pl.UInt32))
-    hot.insert("silver_trades", rows.head(4).with_columns(trade_id=pl.Series(map(str, [last - 3, last, last + 1, last + 3]))))
+    apart = pl.Series(map(str, [last - 3, last, last + 1, last + 3]))
+    hot.insert("silver_trades", rows.head(4).with_columns(trade_id=apart))
     assert find_overlaps(store) == []
     hot.insert("silver_trades", rows.tail(1).with_columns(trade_id=pl.lit(str(last - 1))))
     assert [(overlap.trades, overlap.trade_id) for overlap in find_overlaps(store)] == [(1, str(last))]

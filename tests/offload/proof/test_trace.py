@@ -317,6 +317,32 @@ def test_what_became_of_a_trade_is_known_before_and_after_it_left(
         assert tracer.trade("binance", repeated["symbol"], repeated["trade_id"]).fate == "duplicate"
 
 
+def test_a_match_within_a_sum_is_traced_to_the_sum(settings: Settings, hot: HotTables, tape: Path) -> None:
+    """Whether the match itself was received or not, before and after the sum left; no match beside the sum is."""
+    trades = (
+        read_tape(tape).filter(pl.col("symbol") == "BTCUSDT").head(2).with_columns(trade_id=pl.Series(["105", "104"]))
+    )
+    summed, received = trades.row(0, named=True), trades.tail(1)
+    hot.insert("silver_trades", silver_rows(trades.head(1)).with_columns(match_count=pl.lit(3, pl.UInt32)))
+    hot.insert("trades_raw", messages(received))
+    hot.insert("duplicate_trades", duplicate_rows(received))
+    for tier in ("hot", "cold"):
+        if tier == "cold":
+            run(Tiers.open(settings), layers=("silver", "duplicates"))
+            hot.client.command("TRUNCATE TABLE silver_trades")
+        tracer = Tracer(Tiers.open(settings))
+        found = {number: tracer.trade("binance", summed["symbol"], str(number)) for number in range(102, 107)}
+        assert [trace.sum_id for trace in found.values()] == ["", "105", "105", "", ""]
+        assert [trace.fate for trace in found.values()] == ["missing", "silver", "duplicate", "silver", "missing"]
+        for number in (103, 104):
+            (row,) = (s.row for s in found[number].sightings if s.layer == "silver_trades")
+            assert (row["trade_id"], found[number].changes) == ("105", ())
+            assert [candle.window_start for candle in found[number].candles] == [
+                candle.window_start for candle in found[105].candles
+            ]
+        assert (found[102].sightings, found[106].candles) == ((), ())
+
+
 def test_a_dead_letter_alone_is_traced_under_a_name_that_nobody_knows(
     settings: Settings, hot: HotTables, tape: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
