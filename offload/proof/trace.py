@@ -34,7 +34,7 @@ class Trace(BaseModel):
     """All rows of one trade, and where it ended.
 
     `sum_id`: the trade of Silver that sums up this match, if Silver does not have it under its own id, else `""`. The
-    `sightings` have that trade's row, and the `candles` are that trade's. `message`: the raw message with the exchange's
+    `sightings` have that trade's row, `candles` are that trade's. `message`: the raw message with the exchange's
     payload. `coordinates`: its Kafka topic, partition, offset and timestamp. `fate`: `silver`, `duplicate`,
     `rejected: <reason>` or `missing`. `rejections`: every dead letter of the trade, also the resolved ones, oldest
     first. `changes`: in the order of the layers.
@@ -151,9 +151,9 @@ class Tracer:
         number = id_number(match_id)
         if number is None:
             return None
-        parameters = {"exchange": exchange, "symbols": symbols, "number": number}
         highest = min(number + MOST_MATCHES, 2**64) - 1
-        for row in self._hot.rows(render("trace_sum.sql"), {**parameters, "highest": highest}):
+        wanted: dict[str, Any] = {"exchange": exchange, "symbols": symbols, "number": number, "highest": highest}
+        for row in self._hot.rows(render("trace_sum.sql"), wanted):
             return TracedRow(layer="silver_trades", tier="hot", row=readable(row))
         for found in self._cold.find("silver_trades", sums_of_market(exchange, symbols)):
             last = id_number(text_of(found.row["trade_id"]))
