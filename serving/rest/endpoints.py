@@ -200,14 +200,16 @@ class RestApi:
 
 def trade_id(text: str) -> int | str:
     """A trade id as a number if it is one below 10^18, else as text."""
-    is_number = text.isascii() and text.isdigit() and len(text) < 19 and str(int(text)) == text
-    return int(text) if is_number else text
+    return int(text) if _is_number(text) and len(text) < 19 else text
 
 
 def first_id(text: str, match_count: int) -> int | str:
     """The id of the first match that a trade stands for. The trade has the id of the last match, if ids are numbers."""
-    last = trade_id(text)
-    return last - match_count + 1 if isinstance(last, int) else last
+    return trade_id(str(int(text) - match_count + 1)) if _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and str(int(text)) == text
 
 
 def _read(request: Request, *known: str) -> RequestParameters:

@@ -181,7 +181,7 @@ class UdfApi:
             raise contradictory()
         count = parameters.number("countback")
         if count is None and (until - since) // (interval.seconds or _SHORTEST_MONTH) > MOST_BARS:
-            raise ApiError(-1130, f"More than {MOST_BARS:,} bars: ask for a shorter time, or with countback.")
+            raise ApiError(-1130, f"The time has room for more than {MOST_BARS:,} bars: shorten it, or give countback.")
         start = since * 1000 if count is None else None
         limit = MOST_BARS + 1 if count is None else min(max(count, 1), MOST_BARS)
         rows = await self._candles.rows(interval, [market], limit, start, until * 1000 - 1, with_state=False)

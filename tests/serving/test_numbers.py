@@ -60,4 +60,6 @@ def test_an_id_is_a_number_only_where_no_digit_is_lost(text: str, identity: int 
 
 def test_a_numeric_id_is_that_of_the_last_match() -> None:
     assert first_id("10", 3) == 8
-    assert first_id("a", 3) == "a"
+    assert first_id("1000000000000000001", 3) == 999_999_999_999_999_999
+    assert first_id("18446744073709551615", 3) == "18446744073709551613"
+    assert (first_id("a", 3), first_id("0103", 1)) == ("a", "0103")
