@@ -149,7 +149,7 @@ class Overlap(BaseModel):
 def find_overlaps(hot: HotStore, start: datetime | None = None, end: datetime | None = None) -> list[Overlap]:
     """Markets of hot Silver whose volume counts twice, by event time in [start, end) (aware times; default: all).
 
-    Rows of versions before 0.2 have one match each, so they never overlap.
+    Trades overlap if they have the same id, or are sums of matches of which one is the same.
 
     Raises:
         HotStoreError: ClickHouse failed.

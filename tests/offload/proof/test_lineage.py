@@ -134,6 +134,21 @@ def test_a_match_that_two_trades_count_is_named_and_no_other(
     assert [(overlap.trades, overlap.trade_id) for overlap in find_overlaps(store)] == [(1, str(last))]
 
 
+@pytest.mark.parametrize("matches", [1, 3])
+def test_an_id_that_silver_has_twice_is_named(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame, matches: int
+) -> None:
+    """From two messages, with a number or without; also in a market that has a sum of matches."""
+    store = ClickHouseHttp(settings)
+    rows = silver_rows(trades.filter(pl.col("symbol") == trades["symbol"][0]).head(5))
+    counts = pl.Series([matches, 1, 1, 1, 1], dtype=pl.UInt32)
+    rows = rows.with_columns(match_count=counts, trade_id=pl.Series(["70", "80", "b", "b", "c"]))
+    hot.insert("silver_trades", rows)
+    assert [(overlap.trades, overlap.trade_id) for overlap in find_overlaps(store)] == [(1, "b")]
+    hot.insert("silver_trades", rows.head(2).tail(1).with_columns(raw_offset=pl.col("raw_offset") + 1_000))
+    assert [overlap.trades for overlap in find_overlaps(store)] == [2]
+
+
 def test_redelivery_repeated_rejects_and_duplicates_count_once(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
