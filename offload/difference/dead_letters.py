@@ -84,6 +84,9 @@ class DeadLetterChanges:
         now_duplicates = pl.concat([replaced, passing.filter(~pl.col("is_row")).select(replaced.columns)])
         row_messages = difference.valid.filter(pl.col("is_row")).select(COORDINATES)
         no_duplicates = pl.concat([row_messages, failing.select(COORDINATES)])
+        # Bronze keeps one of several messages with the same content, so the message of a repeated row may be gone.
+        merged = difference.repeated.join(difference.valid, on=COORDINATES, how="anti")
+        merged = merged.join(no_duplicates, on=COORDINATES, how="anti")
         wrongly_counted = duplicates.join(no_duplicates, on=COORDINATES, how="semi")
         no_rejection = (pl.lit(_EARLIEST, pl.Datetime("us", "UTC")).alias("rejected_at"), pl.lit("").alias("reason"))
         noted = failing.with_columns(pl.col("symbol_row").alias("symbol"), pl.col("timestamp_row").alias("timestamp"))
@@ -93,7 +96,8 @@ class DeadLetterChanges:
         self._unconfirmed.add(confirmed_before.select(*COORDINATES, "trade_id"))
         self._rejects.add(without_dead_letter.select(*REJECT_COLUMNS))
         not_counted = now_duplicates.join(duplicates, on=COORDINATES, how="anti")
-        self._new_duplicates.add(not_counted.select(*IDENTITY, "timestamp", *COORDINATES))
+        counted_now = [rows.select(*IDENTITY, "timestamp", *COORDINATES) for rows in (not_counted, merged)]
+        self._new_duplicates.add(pl.concat(counted_now).unique(COORDINATES))
         self._uncounted.add(wrongly_counted.select(*COORDINATES, "trade_id").unique())
         self.resolved += passing.height
         self.written += failing.height

@@ -31,7 +31,8 @@ _SOURCE = ["exchange", "exchange_symbol", "trade_id"]
 class SilverDifference:
     """The difference between Silver's rows by today's rules and the present rows, by identity.
 
-    New rows are `added` or `altered`. Old rows are `removed`, or `replaced` by the altered ones. `unfounded` old rows
+    New rows are `added` or `altered`. Old rows are `removed`, or `replaced` by the altered ones. Of several rows of a
+    trade one stays; those `removed` that are of another message than that one are also `repeated`. `unfounded` old rows
     have no Bronze row. No rule rejects them, so they stay.
 
     `valid`: all messages that pass, with identity, coordinates and `timestamp`. `is_row`: Silver's row comes from this
@@ -40,6 +41,7 @@ class SilverDifference:
 
     added: pl.DataFrame
     removed: pl.DataFrame
+    repeated: pl.DataFrame
     altered: pl.DataFrame
     replaced: pl.DataFrame
     unfounded: pl.DataFrame
@@ -70,8 +72,9 @@ def silver_difference(
     refined = refine(bronze, rules)
     valid = pl.DataFrame(refined.valid)
     superseded = _cold_coordinates(overruled(compare(valid, corrections)))
+    silver = silver.with_row_index("place")
     renamed = {name: f"{name}_old" for name in [*VALUES, *COORDINATES, *_STAMPS]}
-    old = silver.select([*IDENTITY, *VALUES, *COORDINATES, *_STAMPS]).rename(renamed)
+    old = silver.select([*IDENTITY, *VALUES, *COORDINATES, *_STAMPS, "place"]).rename(renamed)
     has_same_values = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_old")) for name in VALUES)
     is_own = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_old")) for name in COORDINATES)
     matched = (
@@ -82,7 +85,13 @@ def silver_difference(
     accepted = _cold_coordinates(corrections).select(*COORDINATES, accepted=pl.lit(value=True))
     candidates = matched.join(superseded, on=COORDINATES, how="anti").join(accepted, on=COORDINATES, how="left")
     ranked = candidates.with_columns(pl.col("accepted").fill_null(value=False)).sort(
-        "same", "own", "accepted", "ingested_at", *COORDINATES, descending=[True] * 3 + [False] * (1 + len(COORDINATES))
+        "same",
+        "own",
+        "accepted",
+        "ingested_at",
+        *COORDINATES,
+        "place",
+        descending=[True] * 3 + [False] * (2 + len(COORDINATES)),
     )
     best = ranked.unique(IDENTITY, keep="first", maintain_order=True)
     is_known = pl.col("validated_at_old").is_not_null()
@@ -109,14 +118,21 @@ def silver_difference(
     overtaken = silver.filter(pl.col("insert_token").str.starts_with(REDERIVED_TOKEN)).join(
         elsewhere.join(silver, on=[*IDENTITY, *COORDINATES], how="anti"), on=IDENTITY, how="semi"
     )
-    removed = pl.concat([leaving.join(bronze_identities, on=_SOURCE, how="semi"), is_moved, overtaken]).unique(
-        [*IDENTITY, *COORDINATES], maintain_order=True
+    # Silver should hold a trade once. If it holds several rows, one stays.
+    stays = best.filter(is_known & pl.col("same")).select(
+        *IDENTITY, *(f"{name}_old" for name in COORDINATES), kept="place"
     )
+    repeated = silver.join(stays, on=IDENTITY).filter(pl.col("place") != pl.col("kept"))
+    is_other = pl.any_horizontal(pl.col(name) != pl.col(f"{name}_old") for name in COORDINATES)
+    gone = pl.concat([leaving.join(bronze_identities, on=_SOURCE, how="semi"), is_moved, overtaken]).unique(
+        "place", maintain_order=True
+    )
+    removed = pl.concat([gone, repeated.select(silver.columns)]).unique("place", maintain_order=True)
     altered = altered.join(overtaken, on=IDENTITY, how="anti").select(named).cast(types)
     added = added.select(named).cast(types)
     # With the same values the row keeps the message that it names, even if Bronze has merged that with another.
     coordinates = (pl.when("same").then(f"{name}_old").otherwise(name).alias(name) for name in COORDINATES)
-    staying = best.join(removed, on=IDENTITY, how="anti").filter(is_known).select(*IDENTITY, *coordinates)
+    staying = best.join(gone, on=IDENTITY, how="anti").filter(is_known).select(*IDENTITY, *coordinates)
     rows = pl.concat([staying, added.select(staying.columns)]).with_columns(pl.lit(value=True).alias("is_row"))
     is_row = pl.col("is_row")
     # If the row is elsewhere, the messages are compared with that row.
@@ -141,6 +157,7 @@ def silver_difference(
     return SilverDifference(
         added=added,
         removed=removed,
+        repeated=repeated.filter(is_other).select(silver.columns),
         altered=altered,
         replaced=silver.join(altered, on=IDENTITY, how="semi"),
         unfounded=leaving.join(removed, on=[*IDENTITY, *COORDINATES], how="anti"),
