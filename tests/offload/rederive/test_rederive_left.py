@@ -126,3 +126,27 @@ def test_late_trades_of_a_day_that_has_left_are_neither_lost_nor_doubled(
     assert verify(Tiers.open(settings)).ok
     let_go(settings, EVERYTHING)
     assert_all_is(hot, kept)
+
+
+# Of the fast tier: test_rederive_twice.py.
+@pytest.mark.nightly
+@pytest.mark.parametrize("left", [SILVER, EVERYTHING])
+def test_trades_that_come_again_after_their_day_has_left_count_once_after_a_rederivation(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path, left: Sequence[str]
+) -> None:
+    """The worker takes them as new, since ClickHouse does not have them any more."""
+    fill(hot, trades, HIGH)
+    run(Tiers.open(settings))
+    let_go(settings, left)
+    again = trades.tail(100).with_columns(pl.col("arrived") + timedelta(hours=9), pl.col("offset") + 1_000_000)
+    fill(hot, again, HIGH)
+    run(Tiers.open(settings))
+    kept = within(trades, HIGH)
+    assert read(settings, BY_NAME["silver_trades"]).height == kept.height + within(again, HIGH).height
+    rederive(Tiers.open(limited(settings, tmp_path, HIGH)), FROM, TO)
+    assert read(settings, BY_NAME["silver_trades"]).height == kept.height
+    assert_all_is(hot, kept)
+    run(Tiers.open(settings))
+    assert verify(Tiers.open(settings)).ok
+    let_go(settings, EVERYTHING)
+    assert_all_is(hot, kept)
