@@ -85,7 +85,8 @@ def query(
     if "X-ClickHouse-Progress" in answer.headers and not has_end:
         # The standard library takes the end of a connection among the headers for the end of an answer without rows.
         raise _broke_off(address, "before the first rows")
-    if answer.status_code != 200:
+    # A page of a proxy or of another server may have status 200, too.
+    if answer.status_code != 200 or not any(name.lower().startswith("x-clickhouse-") for name in answer.headers):
         message, note = _message(answer)
         raise _refused(message, text, settings, verbose=verbose, note=note)
     end = bytearray()
