@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,16 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from typer.testing import CliRunner
 
+from cli.common import context
+from cli.common.context import clickhouse
+from cli.common.statements import http_client
 from cli.main import app
-from cli.messages import query
 from cli.messages.replay_window import ReplayWindowError, replay_window
+from config import clickhouse_ping
 from config.errors import MedallionError
 from config.settings import Settings
+from offload.clickhouse.client import ClickHouseHttp
+from series.store import SeriesStore
 from tests import command
 from tests.http_server import serving
 from tests.stack.conftest import clean_environment
@@ -87,11 +93,26 @@ def ask(monkeypatch: pytest.MonkeyPatch, port: int, sql: str) -> Any:
 
 
 def test_a_server_that_answers_nothing_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(query, "_PING_S", 0.3)
+    """Of every kind of client: HTTP of query, of commands, of the cold tier and of series, and the native protocol."""
+    monkeypatch.setattr(clickhouse_ping, "PING_S", 0.3)
+    monkeypatch.setattr(context, "PING_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        done = ask(monkeypatch, silent.getsockname()[1], "SELECT 1")
-    assert isinstance(done.exception, MedallionError)
-    assert "takes connections and does not answer within 0.3 s" in str(done.exception)
+        port = silent.getsockname()[1]
+        done = ask(monkeypatch, port, "SELECT 1")
+        settings = Settings(clickhouse_port=port)
+        said = [str(done.exception)]
+        opened: list[Callable[[], Any]] = [
+            lambda: ClickHouseHttp(settings),
+            lambda: SeriesStore(settings),
+            http_client(settings).__enter__,
+            clickhouse(settings).__enter__,
+        ]
+        for client in opened:
+            with pytest.raises(MedallionError) as refused:
+                client()
+            said.append(str(refused.value))
+    assert ["takes connections and does not answer within 0.3 s" in one for one in said] == [True] * 4 + [False]
+    assert said[-1].startswith(f"ClickHouse at 127.0.0.1:{port} does not answer: ")
 
 
 @pytest.mark.parametrize(("sql", "rows"), [("SELECT sleep(3)", ""), ("SELECT 2", "1\n")])
