@@ -98,7 +98,7 @@ def clickhouse(settings: Settings, database: str | None = None) -> Iterator[Clie
     try:
         # A server that takes the connection and says nothing is given up sooner than a long statement.
         patience_s, client.connection.send_receive_timeout = client.connection.send_receive_timeout, PING_S
-        client.connection.force_connect()
+        client.connection.connect()
         client.connection.send_receive_timeout = patience_s
         client.connection.socket.settimeout(patience_s)
         yield client
