@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line. Ctrl-C is answered also while its modules are still loading, which may take seconds."""
+    _open_closed_streams()
     try:
         from cli.main import main as run  # noqa: PLC0415 - here, so that Ctrl-C is caught
 
@@ -14,6 +16,18 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("Stopped by Ctrl-C.\n")
         sys.exit(130)
+
+
+def _open_closed_streams() -> None:
+    """Open what the caller has closed. Otherwise the next file gets its number, and what libraries print goes there."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        nothing = os.open(os.devnull, os.O_RDWR)
+        if nothing != number:
+            os.dup2(nothing, number)
+            os.close(nothing)
+        setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from cli.common.work import StoppedError, explained
 from config.errors import MedallionError
 from config.process.disks import no_space
 from config.process.optional_imports import PANDAS, do_without
+from config.settings import Settings
 
 # The exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT.
 CTRL_C = 130
@@ -186,12 +187,15 @@ def main() -> None:
         console.print(f"error: {_full_disk(error) or error}", style="red")
         sys.exit(1)
     except ValidationError as error:
+        if error.title != Settings.__name__:
+            console.print(f"error: {_store(error)}", style="red")
+            sys.exit(1)
         for fault in error.errors():
             name = "_".join(str(part) for part in fault["loc"]).upper()
             console.print(f"error: {f'MEDALLION_{name}: ' if name else ''}{fault['msg']}", style="red")
         sys.exit(2)
     except Exception as error:
-        explained = _full_disk(error) or _wrong_path(error)
+        explained = _full_disk(error) or _wrong_path(error) or _store(error)
         if not explained:
             raise
         console.print(f"error: {explained}", style="red")
@@ -214,3 +218,14 @@ def _full_disk(error: Exception) -> str:
     from cli.common.disks import explain_full_disk  # noqa: PLC0415  # it knows of stacks, which most commands do without
 
     return explain_full_disk(cause)
+
+
+def _store(error: Exception) -> str:
+    """What is said of a failure of a file, the catalog or the bucket; "" for any other failure."""
+    # Takes a second, which a command that does not fail need not wait for.
+    from cli.common.cold_errors import explain_store  # noqa: PLC0415
+
+    explained = explain_store(error)
+    if explained:
+        logging.getLogger(__name__).debug("a file or server stopped the command", exc_info=error)
+    return explained

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -159,10 +159,11 @@ class PinDifference:
             out = out.absolute()
             _make_folder(out)
         tables, shown = [], {}
-        for pair in pairs:
-            difference, rows = _compare_table(pair, out, show)
-            tables.append(difference)
-            shown[pair.cold.name] = rows
+        with _all_or_nothing(out):
+            for pair in pairs:
+                difference, rows = _compare_table(pair, out, show)
+                tables.append(difference)
+                shown[pair.cold.name] = rows
         return VersionDifference(before=before, after=after, tables=tuple(tables)), shown
 
     def _snapshots(self, name: str) -> dict[str, int | None]:
@@ -235,6 +236,17 @@ def _files(table: Table, snapshot: int | None) -> dict[str, FileScanTask]:
     if snapshot is None:
         return {}
     return {task.file.file_path: task for task in table.scan(snapshot_id=snapshot).plan_files()}
+
+
+@contextmanager
+def _all_or_nothing(out: Path | None) -> Iterator[None]:
+    """Remove what was written to the new folder if the rest cannot be, so that the command can be run again."""
+    try:
+        yield
+    except BaseException:
+        for file in out.iterdir() if out is not None else ():
+            file.unlink()
+        raise
 
 
 def _make_folder(out: Path) -> None:

@@ -18,6 +18,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from urllib3.exceptions import HTTPError
 
 from config.clickhouse_arrow import insert_arrow, insert_once_settings, select_arrow
+from config.clickhouse_ping import SilentServerError, check_answers
 from config.connections import clickhouse_http
 from config.process.retry import retry_until_stopped
 from config.settings import Settings
@@ -49,7 +50,10 @@ class SeriesStore:
         self._stop = threading.Event()
         self._turn = threading.Lock()
         try:
+            check_answers(settings)
             self._client = clickhouse_connect.get_client(**clickhouse_http(settings))
+        except SilentServerError as error:
+            raise StoreError(str(error)) from error
         except _FAILURES as error:
             raise StoreError(
                 f"No ClickHouse answers at {settings.clickhouse_host}:{settings.clickhouse_http_port}: see"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from importlib.resources import files
 from pathlib import Path
 
@@ -55,7 +56,9 @@ def write_drawing(series: CandleSeries, path: Path) -> None:
         axes.ticklabel_format(axis="y", style="plain", useOffset=False)
     ticks = [*places][:: -(-len(candles) // _TIMES)]
     volumes.set_xticks(ticks, [moment(candles[tick].start) for tick in ticks], rotation=20, ha="right")
-    figure.savefig(path, format=path.suffix.removeprefix("."))
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix.removeprefix("."))
+    write_whole(path, drawn.getvalue())
 
 
 def write_page(series: CandleSeries, path: Path) -> None:

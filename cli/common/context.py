@@ -17,6 +17,7 @@ from pydantic import BaseModel, SecretStr
 
 from cli.common.console import SafeConsole
 from cli.common.server_errors import code_of, remedy
+from config.clickhouse_ping import PING_S
 from config.connections import clickhouse_native
 from config.errors import MedallionError
 from config.settings import Settings
@@ -95,6 +96,11 @@ def clickhouse(settings: Settings, database: str | None = None) -> Iterator[Clie
     client = Client(**clickhouse_native(settings), database=database or settings.clickhouse_database)
     address = f"{settings.clickhouse_host}:{settings.clickhouse_port}"
     try:
+        # A server that takes the connection and says nothing is given up sooner than a long statement.
+        patience_s, client.connection.send_receive_timeout = client.connection.send_receive_timeout, PING_S
+        client.connection.connect()
+        client.connection.send_receive_timeout = patience_s
+        client.connection.socket.settimeout(patience_s)
         yield client
     except (NetworkError, SocketTimeoutError, EOFError) as error:
         raise ServerError(f"ClickHouse at {address} does not answer: {_START}. ({error})") from error

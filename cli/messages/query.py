@@ -19,6 +19,7 @@ from cli.common.lag import Lag, print_past_end, wait
 from cli.common.server_errors import code_of, remedy
 from cli.common.work import working
 from cli.messages.sql_error import brief
+from config.clickhouse_ping import CONNECT_S, check_answers
 from config.connections import clickhouse_requests
 from config.errors import MedallionError
 from config.settings import Settings
@@ -31,9 +32,6 @@ _LATE_ERROR = re.compile(r"Code: \d+\. DB::Exception: [^\r\n]*")
 _UNKNOWN_DATABASE = 81
 _ADDRESS = "MEDALLION_CLICKHOUSE_HOST and MEDALLION_CLICKHOUSE_HTTP_PORT"
 _INCOMPLETE = "The result is incomplete."
-_CONNECT_S = 10
-# A busy server answers `/ping` at once, whatever its statements take.
-_PING_S = 30
 # Of the time without a sign, the part after which ClickHouse sends a header with its progress.
 _PROGRESS_SHARE = 0.25
 # The standard library takes 100 headers; clickhouse-connect sets the same number.
@@ -85,7 +83,8 @@ def query(
     if "X-ClickHouse-Progress" in answer.headers and not has_end:
         # The standard library takes the end of a connection among the headers for the end of an answer without rows.
         raise _broke_off(address, "before the first rows")
-    if answer.status_code != 200:
+    # A page of a proxy or of another server may have status 200, too.
+    if answer.status_code != 200 or not any(name.lower().startswith("x-clickhouse-") for name in answer.headers):
         message, note = _message(answer)
         raise _refused(message, text, settings, verbose=verbose, note=note)
     end = bytearray()
@@ -108,24 +107,18 @@ def _ask(
     """ClickHouse's answer, of which only the head has been read.
 
     Raises:
-        QueryError: no server is at the address, or it does not answer.
+        QueryError: no server is at the address.
+        SilentServerError: it does not answer.
     """
     connection: dict[str, Any] = {**clickhouse_requests(settings), "stream": True, "allow_redirects": False}
     url = connection.pop("url")
+    check_answers(settings)
     try:
-        # Any answer will do: it shows a server that answers, before the long wait for a statement begins.
-        requests.get(f"{url}ping", **connection, timeout=(_CONNECT_S, _PING_S)).close()
         return requests.post(
-            url, **connection, params=parameters, data=sql.encode(), timeout=(_CONNECT_S, timeout or None)
+            url, **connection, params=parameters, data=sql.encode(), timeout=(CONNECT_S, timeout or None)
         )
     except requests.ReadTimeout as error:
-        if error.request is not None and error.request.method == "POST":
-            raise _silent(address, timeout) from error
-        raise QueryError(
-            f"The server at {address} takes connections and does not answer within {_PING_S:g} s: `medallion status`"
-            f" shows whether the stack runs, `medallion down` and `up` start it again; of a deployed stack, restart"
-            f" ClickHouse, or correct {_ADDRESS}."
-        ) from error
+        raise _silent(address, timeout) from error
     except requests.RequestException as error:
         raise QueryError(
             f"No ClickHouse answers at {address}: `medallion status` shows whether the stack runs, `medallion up` "

@@ -18,6 +18,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from urllib3.exceptions import HTTPError
 
 from config.clickhouse_arrow import insert_arrow
+from config.clickhouse_ping import SilentServerError, check_answers
 from config.connections import clickhouse_http
 from config.settings import Settings
 from offload.clickhouse.templates import render
@@ -94,9 +95,12 @@ class ClickHouseHttp:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         try:
+            check_answers(settings)
             self._client = clickhouse_connect.get_client(
                 **clickhouse_http(settings), compress=False, send_receive_timeout=3600
             )
+        except SilentServerError as error:
+            raise HotStoreError(str(error)) from error
         except ClickHouseError as error:
             endpoint = f"{settings.clickhouse_host}:{settings.clickhouse_http_port}"
             message = (

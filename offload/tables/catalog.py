@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from pyiceberg.catalog import Catalog, load_catalog
+import requests
+from pydantic import ValidationError
+from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.exceptions import (
     CommitFailedException,
     NamespaceAlreadyExistsError,
     NoSuchNamespaceError,
     NoSuchTableError,
+    RESTError,
     TableAlreadyExistsError,
     ValidationException,
 )
@@ -27,6 +31,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.typedef import Identifier
 from pyiceberg.utils.config import Config
+from requests.adapters import HTTPAdapter
 from sqlalchemy import bindparam, inspect, make_url, select
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, OperationalError
 
@@ -41,6 +46,8 @@ from offload.tables.cold_tables import TABLES, ColdTable
 from offload.tables.object_store import file_io
 
 CATALOG_NAME = "medallion"
+# Seconds to wait for a connection to a REST catalog, and for its answer. A commit to a large table takes seconds.
+_PATIENCE_S = (10.0, 120.0)
 # Of an address with a login.
 _PASSWORD = re.compile(r"(?<=:)[^:/@]+(?=@)")
 _CURRENT_FILE = select(IcebergTables.metadata_location).where(
@@ -74,6 +81,23 @@ def _read_metadata(location: str, properties: frozenset[tuple[str, str]]) -> Tab
     return FromInputFile.table_metadata(load_file_io(dict(properties), location).new_input(location))
 
 
+class _RestCatalog(RestCatalog):
+    """A REST catalog that gives up a server which takes a request and never answers. pyiceberg waits for ever."""
+
+    def _create_session(self) -> requests.Session:
+        session = super()._create_session()
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, _Impatient())
+        return session
+
+
+class _Impatient(HTTPAdapter):
+    def send(
+        self, request: requests.PreparedRequest, stream: bool = False, timeout: Any = None, *others: Any, **options: Any
+    ) -> requests.Response:
+        return super().send(request, stream, timeout or _PATIENCE_S, *others, **options)
+
+
 @retry_on_conflict(OperationalError, IntegrityError)
 def _sql_catalog(properties: dict[str, str]) -> SqlCatalog:
     """Open an SQL catalog. If two processes create its own tables at once, one of them fails and tries again."""
@@ -93,7 +117,7 @@ def open_catalog(settings: Settings, *, create: bool = True) -> Catalog:
     properties = {**iceberg_catalog(settings), **file_io(settings)}
     with _explained(settings):
         if urlparse(uri).scheme in {"http", "https"}:
-            return load_catalog(CATALOG_NAME, type="rest", **properties)
+            return _RestCatalog(CATALOG_NAME, **{**_configured(), **properties})
         _check_readable(warehouse)
         if create:
             _make_folders(uri, warehouse)
@@ -108,9 +132,11 @@ def _explained(settings: Settings) -> Iterator[None]:
     """Raises WarehouseError for whatever says that the catalog cannot be opened."""
     try:
         yield
-    except (OSError, DatabaseError, ArgumentError, ImportError) as error:
-        # SQLAlchemy's text has the statement, too.
-        reason = error.orig if isinstance(error, DatabaseError) else error
+    except (OSError, DatabaseError, ArgumentError, ImportError, RESTError, ValidationError) as error:
+        # SQLAlchemy's text has the statement, too, and that of pydantic the answer.
+        reason: object = error.orig if isinstance(error, DatabaseError) else error
+        if isinstance(error, ValidationError):
+            reason = f"it answers what no catalog does ({error.errors()[0]['msg']})"
         address = _PASSWORD.sub("***", settings.iceberg_catalog_uri)
         message = (
             f"Cannot open the Iceberg catalog {address} with warehouse {settings.iceberg_warehouse}: {reason}. Check "

@@ -85,7 +85,12 @@ class HotReader:
             AccessDeniedError: this user may not read the table.
         """
         async with self._asked(name, parameters, within, "JSONEachRow", names) as answer:
-            return [orjson.loads(line) for line in (await answer.read()).splitlines()]
+            lines = (await answer.read()).splitlines()
+        try:
+            return [orjson.loads(line) for line in lines]
+        except orjson.JSONDecodeError as error:
+            log.error("this is no answer of ClickHouse", query=name, answer=repr(lines[0][:100]))
+            raise errors.unavailable() from error
 
     async def file(
         self, name: str, parameters: Mapping[str, object], *, within: int = SECONDS, **names: object

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Iterator
@@ -132,6 +133,21 @@ def test_the_other_way_round_it_is_the_opposite_and_against_itself_nothing(versi
     assert same.is_equal
     assert {one.compared for one in same.tables} == {0}
     assert all(frame.is_empty() for frame in nothing.values())
+
+
+def test_without_room_nothing_is_written_and_the_same_command_can_be_run_again(
+    versions: Versions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as context:
+        context.setattr("pyarrow.parquet.ParquetWriter.write_table", full)
+        with pytest.raises(OSError, match="No space left"):
+            versions.compare("before_it", "now", tmp_path)
+    assert [*tmp_path.iterdir()] == []
+    versions.compare("before_it", "now", tmp_path)
+    assert (tmp_path / "silver_trades.parquet").exists()
 
 
 def test_what_cannot_be_compared_or_written_is_refused(versions: Versions, tmp_path: Path) -> None:
