@@ -160,7 +160,7 @@ def test_what_is_known_of_each_day_hot_and_cold(ask: Callable[..., Any], setting
 
 
 def test_a_row_stands_for_several_ids(ask: Callable[..., Any], hot: HotTables) -> None:
-    """OKX sums matches up under the id of the last one: 5 is 3, 4 and 5. Bybit's ids are no numbers, and 02 is not 2."""
+    """OKX sums matches up under the id of the last one: 5 is 3, 4 and 5. Bybit's ids are no numbers; 02 is not 2."""
     rows = silver_rows(trades("okx", "BTCUSDT", {1: [2], 2: [5], 3: [6]}))
     sums = pl.when(pl.col("trade_id") == "5").then(3).otherwise(1).cast(pl.UInt32).alias("match_count")
     hot.insert("silver_trades", rows.with_columns(sums))
