@@ -207,6 +207,18 @@ def days_lacking_nothing(
     return {own: {one.day for one in found if one.symbol == symbol} for own, symbol in symbols.items()}
 
 
+def days_that_left(settings: Settings, start: datetime, end: datetime) -> list[date]:
+    """The UTC days of [start, end) whose Silver has left ClickHouse for Iceberg.
+
+    Raises:
+        ServerError: ClickHouse does not answer.
+    """
+    since, until = (int(f"{moment:%Y%m%d}") for moment in (start, end - timedelta(microseconds=1)))
+    with http_client(settings) as client:
+        found = rows(client, "left_days", {"since": since, "until": until})
+    return [row["day"] for row in found]
+
+
 def _table(client: Client) -> dict[str, object]:
     return {"trades": rows(client, "hot_and_cold", {"view": "silver_trades"})[0]["name"]}
 

@@ -14,7 +14,7 @@ from cli.common.arguments import HTTP, check_address, check_span, near
 from cli.common.context import DataDirOption, JsonOption, ServerError, err, load_settings, out, print_json, print_table
 from cli.common.state_folder import BACKFILL_CHECKPOINT, backfill_checkpoint, find_state_folder
 from cli.common.work import working
-from cli.coverage.evidence import days_lacking_nothing
+from cli.coverage.evidence import days_lacking_nothing, days_that_left
 from config.process import logs
 from config.registry import SymbolRegistry, own_names
 from config.settings import Settings
@@ -124,6 +124,7 @@ def backfill(
                     wanted, start, end, settings, checkpoint, source=source, workers=workers, progress=watch
                 )
             report.left_out = len(left_out)
+            report.left_days = _left_days(settings, start, end) if report.published else []
     if as_json:
         print_json(report)
     else:
@@ -193,6 +194,14 @@ def _needless(
         return {}
 
 
+def _left_days(settings: Settings, start: datetime, end: datetime) -> list[str]:
+    """The days whose Silver has left ClickHouse. [] if ClickHouse is away."""
+    try:
+        return [str(day) for day in days_that_left(settings, start, end)]
+    except ServerError:
+        return []
+
+
 def _is_touched(day: Day, spans: Sequence[tuple[str, int, int]]) -> bool:
     start_us, end_us = day.span_us
     return any(symbol == day.symbol and since < end_us and until > start_us for symbol, since, until in spans)
@@ -222,6 +231,12 @@ def _show(report: BackfillReport) -> None:
         out.print(
             f"{report.gaps:,} gaps found, {report.gap_trades:,} trades: rows of producer_gaps. A live producer fetches"
             " them over REST when it starts, and so does --source rest."
+        )
+    if report.left_days:
+        first, last = report.left_days[0], report.left_days[-1]
+        out.print(
+            f"{len(report.left_days):,} of these days have left ClickHouse ({first} to {last}): trades that Iceberg has"
+            " count twice now. After the next offload `medallion rederive` of these days leaves it once."
         )
     if report.gaps_healed:
         out.print(f"{report.gaps_healed:,} known gaps are full now.")

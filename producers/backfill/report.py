@@ -16,7 +16,8 @@ class BackfillReport:
     trades that the exchange does not serve. `left_out`: complete days that were not read.
 
     `share`: the finished part of the work, 0 to 1. `gaps`: newly found gaps, which lack `gap_trades`. `gaps_healed`:
-    gaps that are full now.
+    gaps that are full now. `left_days`: days of the span whose Silver had left ClickHouse, if trades were published.
+    Silver takes their trades as new.
     """
 
     parts: int = 0
@@ -29,6 +30,7 @@ class BackfillReport:
     gaps: int = 0
     gap_trades: int = 0
     gaps_healed: int = 0
+    left_days: list[str] = field(default_factory=list)
 
     def take_gaps(self, counts: GapCounts) -> None:
         """Report the counts of the whole run."""

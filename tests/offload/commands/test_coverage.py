@@ -369,11 +369,16 @@ def test_a_back_fill_asks_only_for_what_is_missing(
     assert [one["day"][-10:] for one in plan["files"]] == ["2026-02-28", "2026-03-01", "2026-03-03", "2026-03-04"]
     monkeypatch.delenv("MEDALLION_SYMBOLS_FILE")
     report = fill()
-    assert (report["parts"], report["left_out"], report["published"]) == (3, 1, 7)
+    assert (report["parts"], report["left_out"], report["published"], report["left_days"]) == (3, 1, 7, [])
     # Silver follows; the days are complete, and their files are looked at: the exchange may have corrected one.
     hot.insert("silver_trades", silver_rows(trades("binance", "BTCUSDT", {1: [8, 9], 3: [15], 4: [17]})))
     report = fill()
     assert (report["parts"], report["skipped"], report["left_out"], report["published"]) == (3, 3, 1, 0)
+    # Silver has no day 2 any more, and takes its trades as new.
+    hot.client.command("INSERT INTO left_partitions (table_name, partition_id) VALUES ('silver_trades', 20260302)")
+    (tmp_path / "BTCUSDT-trades-2026-03-02.csv").write_text(csv_of([11, 12], 2))
+    report = fill("--again")
+    assert (report["published"], report["left_days"]) == (2, ["2026-03-02"])
     # Without ClickHouse nothing is known to be complete.
     monkeypatch.setenv("MEDALLION_CLICKHOUSE_HTTP_PORT", "1")
     assert len(fill("--dry-run")["files"]) == 4
