@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import requests
-
 from config.connections import clickhouse_requests
 from config.errors import MedallionError
 from config.settings import Settings
@@ -27,6 +25,9 @@ def check_answers(settings: Settings) -> None:
     Raises:
         SilentServerError: it takes the connection and does not answer.
     """
+    # Many commands and services load this module, and few of them ask.
+    import requests  # noqa: PLC0415
+
     connection: dict[str, Any] = clickhouse_requests(settings)
     url = f"{connection.pop('url')}ping"
     try:
