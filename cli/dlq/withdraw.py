@@ -12,6 +12,7 @@ from cli.common.context import DataDirOption, JsonOption, YesOption, err, load_s
 from cli.dlq.accept import SHOWN, carry_out, described, print_candles, print_days
 from config.registry import SymbolRegistry
 from producers.backfill import dumps
+from producers.backfill.dump_files import source_of
 from producers.backfill.dumps import Day, DumpError
 from producers.exchanges.model import id_number
 from producers.gaps.id_ranges import IdRanges, TimedRanges
@@ -93,7 +94,7 @@ def _lacking(tiers: Tiers, market: tuple[str, str], day: Day, source: str) -> li
 
 
 def _ids_of_file(day: Day, source: str) -> IdRanges:
-    with dumps.opened(day, source) as stored:
+    with dumps.opened(day, source_of(source)) as stored:
         contents = dumps.inspect(day, stored, day.span_us)
         if contents.dead or not contents.trades:
             found = f"{contents.dead:,} rows that are no trades" if contents.dead else "no trades"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import io
 import re
 import stat
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,9 +29,51 @@ _MOST_STORED = 16 << 30
 _CHECKSUM = re.compile(rb"\s*([0-9a-fA-F]{64})\b(?:[ \t]+\*?([^\r\n]*))?")
 
 
+class DumpFolder:
+    """A folder with dumps. The tree below it is walked once, at the first question; for several threads."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._files: dict[str, list[Path]] | None = None
+
+    def __str__(self) -> str:
+        return self._path
+
+    def named(self, name: str) -> list[Path]:
+        """Whatever has this file name anywhere below the folder, in order.
+
+        Raises:
+            DumpError: the tree cannot be listed.
+        """
+        with self._lock:
+            if self._files is None:
+                self._files = self._walk()
+        return self._files.get(name, [])
+
+    def _walk(self) -> dict[str, list[Path]]:
+        files: dict[str, list[Path]] = {}
+        try:
+            for path in sorted(Path(self._path).rglob("*")):
+                if path.name.endswith(SUFFIXES):
+                    files.setdefault(path.name, []).append(path)
+        except OSError as error:
+            raise DumpError(f"{error.filename or self._path}: cannot be listed: {error.strerror or error}") from error
+        return files
+
+
+# The base of a URL, or a folder.
+Source = str | DumpFolder
+
+
+def source_of(text: str) -> Source:
+    """What the `--source` of a run names. One run asks one source, so that it walks a folder once."""
+    return text if text.lower().startswith(("http://", "https://")) else DumpFolder(text)
+
+
 @contextmanager
 def opened(
-    name: str, market: str, folder: str, source: str, is_stopped: Callable[[], bool] = lambda: False
+    name: str, market: str, folder: str, source: Source, is_stopped: Callable[[], bool] = lambda: False
 ) -> Iterator[DumpFile]:
     """Open the file `name` (without suffix) of a market, from a folder or a URL (`source`).
 
@@ -41,7 +83,7 @@ def opened(
     Raises:
         DumpError: there is no such file, it cannot be fetched, or its checksum file does not agree.
     """
-    if is_url(source):
+    if isinstance(source, str):
         url = address(name, market, folder, source)
         checksum = remote_checksum(url)
         with tempfile.TemporaryFile() as spool:
@@ -60,7 +102,7 @@ def opened(
         yield _stored(str(path), file, sha256, checksum)
 
 
-def find(name: str, market: str, folder: str) -> Path:
+def find(name: str, market: str, folder: DumpFolder) -> Path:
     """The one regular file of that name, .zip before .csv before .csv.gz, anywhere below a folder.
 
     Binance uses the same file name on each market. So a file below the folder of another market in Binance's tree is
@@ -78,7 +120,7 @@ def find(name: str, market: str, folder: str) -> Path:
             raise DumpError(
                 f"{name}: {len(own)} files are called so ({own[0]}, {own[1]}): name the folder of one with --source"
             )
-        if own and not stat.S_ISREG(own[0].stat().st_mode):
+        if own and not _is_regular(own[0]):
             raise DumpError(f"{own[0]}: is no regular file; fetch it again")
         if own:
             return own[0]
@@ -88,7 +130,14 @@ def find(name: str, market: str, folder: str) -> Path:
     raise DumpError(lacking)
 
 
-def exists(name: str, market: str, folder: str) -> bool:
+def _is_regular(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        raise DumpError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def exists(name: str, market: str, folder: DumpFolder) -> bool:
     """Whether anything below the folder has that name, but for the files of other markets."""
     return any(_market_of(path) in {market, ""} for found in _named(name, folder) for path in found)
 
@@ -100,17 +149,9 @@ def _market_of(path: Path) -> str:
     return {**places, -1: ""}[max(places)]
 
 
-def _named(name: str, folder: str) -> Iterator[list[Path]]:
+def _named(name: str, folder: DumpFolder) -> Iterator[list[Path]]:
     for suffix in SUFFIXES:
-        try:
-            yield sorted(Path(folder).rglob(glob.escape(name + suffix)))
-        except OSError as error:
-            raise DumpError(f"{error.filename or folder}: cannot be listed: {error.strerror or error}") from error
-
-
-def is_url(source: str) -> bool:
-    """Whether the source is a URL, not a folder."""
-    return source.lower().startswith(("http://", "https://"))
+        yield folder.named(name + suffix)
 
 
 def address(name: str, market: str, folder: str, source: str) -> str:

@@ -17,7 +17,7 @@ import msgspec
 from producers import metrics
 from producers.backfill import dump_files
 from producers.backfill.dump_content import DumpError, DumpFile
-from producers.backfill.dump_files import MARKETS, URL
+from producers.backfill.dump_files import MARKETS, URL, Source
 from producers.exchanges.model import PLACEHOLDER, id_number, is_placeholder
 from producers.gaps.id_ranges import TimedRange, TimedRanges
 from producers.kafka.envelope import Envelope
@@ -127,7 +127,9 @@ def markets() -> tuple[str, ...]:
     return tuple(MARKETS)
 
 
-def opened(day: Day, source: str, is_stopped: Callable[[], bool] = lambda: False) -> AbstractContextManager[DumpFile]:
+def opened(
+    day: Day, source: Source, is_stopped: Callable[[], bool] = lambda: False
+) -> AbstractContextManager[DumpFile]:
     """Open the day's file. `source`: a URL like `URL`, or a folder with the files anywhere below it.
 
     `is_stopped`: as in `dump_files.opened`.

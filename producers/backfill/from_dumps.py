@@ -77,7 +77,8 @@ def plan(
     wanted: Sequence[Day], start: datetime, end: datetime, checkpoint: BackfillCheckpoint, source: str
 ) -> list[PlannedDay]:
     """What `backfill` would do. Nothing is published, and only checksum files are fetched."""
-    return [_planned(day, _clipped(day, start, end), checkpoint, source) for day in wanted]
+    place = dump_files.source_of(source)
+    return [_planned(day, _clipped(day, start, end), checkpoint, place) for day in wanted]
 
 
 def backfill(
@@ -100,7 +101,9 @@ def backfill(
         DeliveryError: something was not delivered. Days that were done stay done.
     """
     with ExitStack() as stack:
-        run = _DumpRun(settings, checkpoint, source, DumpReport(parts=len(wanted)), progress, stack)
+        run = _DumpRun(
+            settings, checkpoint, dump_files.source_of(source), DumpReport(parts=len(wanted)), progress, stack
+        )
 
         def unless_stopped(day: Day) -> None:
             """Back-fill one day. If a thread fails, no other thread begins another day."""
@@ -131,7 +134,7 @@ class _DumpRun:
         self,
         settings: Settings,
         checkpoint: BackfillCheckpoint,
-        source: str,
+        source: dump_files.Source,
         report: DumpReport,
         progress: Progress,
         stack: ExitStack,
@@ -240,10 +243,10 @@ class _DumpRun:
         return []
 
 
-def _planned(day: Day, span: TimeSpan, checkpoint: BackfillCheckpoint, source: str) -> PlannedDay:
+def _planned(day: Day, span: TimeSpan, checkpoint: BackfillCheckpoint, source: dump_files.Source) -> PlannedDay:
     step = checkpoint.get(step_name(day, span))
     try:
-        if dump_files.is_url(source):
+        if isinstance(source, str):
             url = dump_files.address(day.stem, day.market, day.folder, source)
             return PlannedDay(day, url, "done" if _is_known(day, source, step) else "fetch")
         with dumps.opened(day, source) as stored:
@@ -253,11 +256,11 @@ def _planned(day: Day, span: TimeSpan, checkpoint: BackfillCheckpoint, source: s
         return PlannedDay(day, str(error), "done" if _is_known(day, source, step) else "missing")
 
 
-def _is_known(day: Day, source: str, step: dict[str, Any]) -> bool:
+def _is_known(day: Day, source: dump_files.Source, step: dict[str, Any]) -> bool:
     """Whether the file of a done day need not be read again: it is gone, or the exchange's checksum is the same."""
     if not step:
         return False
-    if not dump_files.is_url(source):
+    if not isinstance(source, str):
         return not dump_files.exists(day.stem, day.market, source)
     url = dump_files.address(day.stem, day.market, day.folder, source)
     return dump_files.remote_checksum(url) == str(step["sha256"])

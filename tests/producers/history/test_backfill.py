@@ -27,7 +27,7 @@ from cli.messages.backfill import backfill as command
 from config.settings import Settings
 from producers.backfill.checkpoint import BackfillCheckpoint
 from producers.backfill.dumps import Day
-from producers.backfill.from_dumps import backfill, days
+from producers.backfill.from_dumps import backfill, days, plan
 from producers.backfill.report import DumpReport
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -97,16 +97,39 @@ def server(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
+def walks_of(walked: list[Path]) -> Callable[[Path, str], Iterator[Path]]:
+    """`Path.rglob`, which notes the folders it walks."""
+    rglob = Path.rglob
+
+    def noting(folder: Path, pattern: str) -> Iterator[Path]:
+        walked.append(folder)
+        return iter([*rglob(folder, pattern)])
+
+    return noting
+
+
 @pytest.mark.parametrize("micros", [False, True])
 def test_a_folder_gives_every_trade_of_the_stream(
-    micros: bool, trades: pl.DataFrame, tmp_path: Path, settings: Settings, consume: Callable[[str], list[Message]]
+    micros: bool,
+    trades: pl.DataFrame,
+    tmp_path: Path,
+    settings: Settings,
+    consume: Callable[[str], list[Message]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """It walks the tree once, however many days and symbols are asked for, and once to show the plan."""
     write_dumps(trades, tmp_path, micros=micros)
+    walked: list[Path] = []
+    monkeypatch.setattr(Path, "rglob", walks_of(walked))
     wanted = days("binance", ["BTCUSDT", "ETHUSDT"], START, END)
     assert len(wanted) == 4
     report = fill(wanted, START, END, settings, tmp_path / "state", source=str(tmp_path))
     assert (report.parts, report.done, report.skipped, report.published) == (4, 4, 0, len(trades))
+    assert walked == [tmp_path]
     assert published(settings, consume) == expected(trades, 1_000 if micros else 1)
+    with BackfillCheckpoint(tmp_path / "state", "w") as steps:
+        assert {day.what for day in plan(wanted, START, END, steps, str(tmp_path))} == {"done"}
+    assert walked == [tmp_path] * 2
 
 
 def test_a_url_within_the_time_asked_for(

@@ -36,11 +36,12 @@ HEADER = "id,price,qty,quote_qty,time,is_buyer_maker,is_best_match\n"
 CHILD = """
 import sys
 from datetime import date
+from producers.backfill.dump_files import source_of
 from producers.backfill.dumps import Day, DumpError, inspect, messages, opened
 day = Day("binance", "BTCUSDT", date(2025, 1, 1))
 made, error = 0, ""
 try:
-    with opened(day, sys.argv[1]) as stored:
+    with opened(day, source_of(sys.argv[1])) as stored:
         trades = inspect(day, stored, day.span_us).trades
         made = sum(1 for _ in messages(day, stored, day.span_us))
         assert made == trades, (made, trades)
@@ -76,7 +77,7 @@ def put(folder: Path, suffix: str, content: bytes | str) -> Path:
 
 
 def read(folder: Path) -> tuple[DumpContents, list[Envelope]]:
-    with dumps.opened(DAY, str(folder)) as stored:
+    with dumps.opened(DAY, dump_files.source_of(str(folder))) as stored:
         return dumps.inspect(DAY, stored, DAY.span_us), [*dumps.messages(DAY, stored, DAY.span_us)]
 
 
@@ -338,16 +339,16 @@ def test_a_file_of_another_market_is_never_read(tmp_path: Path) -> None:
     put(of_futures, ".zip", zipped((f"{DAY.stem}.csv", HEADER)))
     own = put(of_spot, ".csv", TEXT)
     assert prices(read(tmp_path)[1]) == EXPECTED
-    assert dump_files.exists(DAY.stem, "spot", str(tmp_path))
+    assert dump_files.exists(DAY.stem, "spot", dump_files.DumpFolder(str(tmp_path)))
     own.unlink()
     for source in (tmp_path, of_futures):
-        assert not dump_files.exists(DAY.stem, "spot", str(source))
+        assert not dump_files.exists(DAY.stem, "spot", dump_files.DumpFolder(str(source)))
         with pytest.raises(DumpError, match=r"lies in a folder of futures/um; if it is of spot"):
             read(source)
     # A folder that is no market's tells nothing, whatever its name has in it.
     (tmp_path / "hotspot").mkdir()
     put(tmp_path / "hotspot", ".csv", TEXT)
-    assert dump_files.exists(DAY.stem, "futures/um", str(tmp_path / "hotspot"))
+    assert dump_files.exists(DAY.stem, "futures/um", dump_files.DumpFolder(str(tmp_path / "hotspot")))
 
 
 def endless() -> bytes:
@@ -475,6 +476,9 @@ def test_what_is_left_of_runs_is_the_difference_of_sets(wanted: set[int], taken:
 def test_a_name_with_a_pattern_in_it_finds_no_other_file(tmp_path: Path) -> None:
     put(tmp_path, ".csv", TEXT)
     day = Day("binance", "BTC*", DAY.date)
-    with pytest.raises(DumpError, match=r"no BTC\*-trades-2025-01-01"), dumps.opened(day, str(tmp_path)):
+    with (
+        pytest.raises(DumpError, match=r"no BTC\*-trades-2025-01-01"),
+        dumps.opened(day, dump_files.source_of(str(tmp_path))),
+    ):
         pass
-    assert not dump_files.exists(day.stem, "spot", str(tmp_path))
+    assert not dump_files.exists(day.stem, "spot", dump_files.DumpFolder(str(tmp_path)))
