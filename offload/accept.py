@@ -214,7 +214,7 @@ def corrections_of(trades: pl.DataFrame, over_us: int) -> pl.DataFrame:
 def accept(
     tiers: Tiers, plan: AcceptPlan, doing: OnPhase = lambda _: None, progress: OnRederive = lambda _: None
 ) -> list[DayReport]:
-    """Record the corrections of a plan and re-derive Silver, Gold and Iceberg; returns each day's report.
+    """Record the corrections of a plan and re-derive Silver, Gold and Iceberg; returns a report of each market and day.
 
     Raises:
         OffloadError: as `offload.run.run` and `offload.rederive.run.rederive`; repeat the command to do the rest.
@@ -223,13 +223,16 @@ def accept(
     run(tiers, until_now=True)
     if plan.trades.height:
         _record(tiers.hot, plan.trades)
-    reports = []
+    reports: dict[tuple[str, str, str], DayReport] = {}
     for exchange, symbol, day_us in plan.days():
         doing(f"Re-deriving {exchange} {symbol} {instant(day_us):%Y-%m-%d}")
         span = instant(day_us), instant(day_us + DAY_US)
-        reports += rederive(tiers, *span, exchange=exchange, symbol=symbol, progress=progress)
+        for report in rederive(tiers, *span, exchange=exchange, symbol=symbol, progress=progress):
+            place = report.exchange, report.symbol, report.day
+            # The day that a trade moves to is re-derived twice.
+            reports[place] = reports[place].followed_by(report) if place in reports else report
     _record(tiers.hot, pl.concat([plan.trades, plan.unfinished]).with_columns(is_applied=pl.lit(1, pl.UInt8)))
-    return reports
+    return [*reports.values()]
 
 
 def _record(hot: HotStore, rows: pl.DataFrame) -> None:

@@ -144,8 +144,11 @@ def print_candles(wanted: AcceptPlan) -> None:
 def print_days(days: list[DayReport]) -> None:
     """Print what changed."""
     if days:
-        changed = [(day.exchange, day.day, day.added, day.removed, day.altered, day.letters_resolved) for day in days]
-        names = ("exchange", "day", "added", "removed", "altered", "dead letters resolved")
+        changed = [
+            (day.exchange, day.symbol, day.day, day.added, day.removed, day.altered, day.letters_resolved)
+            for day in days
+        ]
+        names = ("exchange", "symbol", "day", "added", "removed", "altered", "dead letters resolved")
         print_table("Changed in Silver and Gold", names, changed)
 
 

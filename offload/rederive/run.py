@@ -48,15 +48,16 @@ class RederiveError(OffloadError):
 class DayReport(BaseModel):
     """What today's rules change in one exchange and day (UTC, event time).
 
-    `rows`: rows of Silver afterwards. `added`, `removed`, `altered`: rows of Silver that change. `unfounded`: rows
-    without a Bronze row, which stay. `candles_altered`: candles by time frame. `letters_resolved`: dead letters whose
-    messages are now in Silver or duplicates. `letters_added`: messages that are now dead letters. `published`: hot
-    partitions that were replaced.
+    `symbol`: the one market (canonical symbol) that was re-derived, "" for all. `rows`: rows of Silver afterwards.
+    `added`, `removed`, `altered`: rows of Silver that change. `unfounded`: rows without a Bronze row, which stay.
+    `candles_altered`: candles by time frame. `letters_resolved`: dead letters whose messages are now in Silver or
+    duplicates. `letters_added`: messages that are now dead letters. `published`: hot partitions that were replaced.
     """
 
     model_config = ConfigDict(frozen=True)
 
     exchange: str
+    symbol: str
     day: str
     rows: int
     added: int
@@ -67,6 +68,18 @@ class DayReport(BaseModel):
     letters_resolved: int
     letters_added: int
     published: tuple[str, ...] = ()
+
+    def followed_by(self, later: DayReport) -> DayReport:
+        """Both changes as one, of the same market and day. What changed twice counts twice."""
+        summed = ("added", "removed", "altered", "letters_resolved", "letters_added")
+        candles = {frame: count + later.candles_altered[frame] for frame, count in self.candles_altered.items()}
+        return later.model_copy(
+            update={
+                **{name: getattr(self, name) + getattr(later, name) for name in summed},
+                "candles_altered": candles,
+                "published": tuple(sorted({*self.published, *later.published})),
+            }
+        )
 
 
 class RederiveProgress(BaseModel):
@@ -194,7 +207,7 @@ class Rederivation:
                 changes = find_changes(rederived_day, Path(folder))
                 if changes is not None:
                     candles = DayCandles(rederived_day, changes, Path(folder) / "minutes") if changes.any else None
-                    reports.append(_report(key, day, changes, candles.count_altered() if candles else {}))
+                    reports.append(self._report(key, day, changes, candles.count_altered() if candles else {}))
         return reports
 
     def _rederive_and_publish(self, show: _DayProgress, day: Slice) -> list[DayReport]:
@@ -241,11 +254,26 @@ class Rederivation:
         changes.dead_letters.send(self.sender)
         table = rewrite_silver(rederived_day, changes) if changes.any else changes.table
         rewrite_gold(rederived_day, table, candles.after)
-        return changes, _report(key, day, changes, candles.count_altered())
+        return changes, self._report(key, day, changes, candles.count_altered())
 
     def _rederived_day(self, day: Slice, key: str, rederived_hours: Mapping[int, Sequence[Path]]) -> RederivedDay:
         part = Slice(day.from_us, day.to_us, key)
         return RederivedDay(self.tiers, self.rules, part, self.symbol, rederived_hours)
+
+    def _report(self, key: str, day: Slice, changes: DayChanges, altered: Mapping[str, int]) -> DayReport:
+        return DayReport(
+            exchange=key,
+            symbol=self.symbol,
+            day=f"{instant(day.from_us):%Y-%m-%d}",
+            rows=changes.rows,
+            added=changes.added,
+            removed=changes.removed,
+            altered=changes.altered,
+            unfounded=changes.unfounded,
+            candles_altered={cold.timeframe: altered.get(cold.timeframe, 0) for cold in GOLD},
+            letters_resolved=changes.dead_letters.resolved,
+            letters_added=changes.dead_letters.written,
+        )
 
 
 @dataclass(frozen=True)
@@ -268,18 +296,3 @@ class _DayProgress:
                 doing=doing,
             )
         )
-
-
-def _report(key: str, day: Slice, changes: DayChanges, altered: Mapping[str, int]) -> DayReport:
-    return DayReport(
-        exchange=key,
-        day=f"{instant(day.from_us):%Y-%m-%d}",
-        rows=changes.rows,
-        added=changes.added,
-        removed=changes.removed,
-        altered=changes.altered,
-        unfounded=changes.unfounded,
-        candles_altered={cold.timeframe: altered.get(cold.timeframe, 0) for cold in GOLD},
-        letters_resolved=changes.dead_letters.resolved,
-        letters_added=changes.dead_letters.written,
-    )

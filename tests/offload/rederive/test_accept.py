@@ -275,7 +275,11 @@ def test_the_first_version_comes_back_from_another_day(posted: Settings, hot: Ho
     hot.load(first)
     moved = later(turned(trade).with_columns(pl.col("time") + pl.duration(days=1)))
     come(hot, moved, "price_text, timestamp, side")
-    accept(Tiers.open(posted), plan_accept(Tiers.open(posted), ALL))
+    days = accept(Tiers.open(posted), plan_accept(Tiers.open(posted), ALL))
+    assert [(day.symbol, day.day, day.added, day.removed) for day in days] == [
+        ("BTCUSDT", "2024-08-08", 0, 1),
+        ("BTCUSDT", "2024-08-09", 1, 0),
+    ], "one report a day, though the new day is re-derived twice"
     accept(Tiers.open(posted), plan_accept(Tiers.open(posted), place(trade)))
     assert_proved(posted, first.height, 0, 1)
     assert_is(hot, posted, first)
