@@ -137,7 +137,9 @@ def list_symbols(
     held: Annotated[
         bool,
         typer.Option(
-            "--held", help="Only markets with trades in the stack, with their number, the first and the last."
+            "--held",
+            help="Only markets with trades in the stack, one line each under its first name, with the number of trades"
+            " under all its names, the first and the last.",
         ),
     ] = False,
     file: FileOption = None,
@@ -154,7 +156,10 @@ def list_symbols(
     rows = [row for row in _rows(registry) if exchange in {None, row["exchange"]} and status in {None, row["status"]}]
     if held:
         stored = read_stored_trades(settings)
-        places = [(row, stored.get((row["exchange"], row["canonical"]))) for row in rows]
+        # The numbers are the market's. Beside an alias they would pass for the alias' own.
+        names = {(code, symbol) for code, markets in registry.content.exchanges.items() for symbol in markets}
+        markets = [row for row in rows if (row["exchange"], row["exchange_symbol"]) in names]
+        places = [(row, stored.get((row["exchange"], row["canonical"]))) for row in markets]
         rows = [row | asdict(trades) for row, trades in places if trades is not None]
     if as_json:
         print_json(rows)
