@@ -9,14 +9,16 @@ from typing import Annotated
 import typer
 
 from cli.common import disks
-from cli.common.context import DataDirOption, JsonOption, deployed, out, print_json, print_table
+from cli.common.context import DataDirOption, JsonOption, ServerError, deployed, out, print_json, print_table
 from cli.common.lag import Lag, LagError, LagMeter, print_past_end
 from cli.common.schedules import last_runs, print_runs
 from cli.common.state_folder import find_state_folder
+from cli.common.statements import http_client
 from cli.common.workers import print_workers, worker_rules
 from cli.stack import alerts, connecting, producing
 from cli.stack.answering import seen_now
 from cli.stack.commands import endpoints, print_state
+from config.clickhouse_ping import SilentServerError
 from config.connections import clickhouse_native
 from config.process.disks import FULL
 from config.settings import Settings
@@ -40,11 +42,11 @@ def status(
     """Show the embedded stack's processes and endpoints, how far each consumer is behind, the rules version of each
     Silver worker, the live producers, and the last run of each schedule.
 
-    For a stack of the MEDALLION_… endpoints it shows how far each consumer is behind, the workers' rules (if
-    MEDALLION_PROMETHEUS_URL is set), and a warning if alerts have no receiver.
+    For a stack of the MEDALLION_… endpoints it asks broker and ClickHouse, and shows how far each consumer is behind,
+    the workers' rules (if MEDALLION_PROMETHEUS_URL is set), and a warning if alerts have no receiver.
 
-    The exit code is 1 if a process is not healthy or a disk is full; with --producer, or if only producers run, if one
-    of these has a trouble.
+    The exit code is 1 if a process is not healthy, a disk is full, or broker or ClickHouse does not answer; with
+    --producer, or if only producers run, if one of these has a trouble.
     """
     if producer:
         _status_of([producing.ask(url) for url in producer], as_json)
@@ -119,14 +121,26 @@ def _measure(settings: Settings) -> tuple[list[Lag] | None, str]:
         return None, str(error)
 
 
+def _clickhouse_trouble(settings: Settings) -> str:
+    """Why ClickHouse runs no statement of this user; "" if it does."""
+    try:
+        # The client logs in and asks for the server's version.
+        with http_client(settings):
+            return ""
+    except (ServerError, SilentServerError) as error:
+        return str(error)
+
+
 def _status_of_deployed(settings: Settings, as_json: bool) -> None:
-    with LagMeter(settings) as meter:
-        lags = meter.measure()
+    lags, why_not = _measure(settings)
+    troubles = [words for words in (why_not, _clickhouse_trouble(settings)) if words]
     warning, workers = alerts.warning(settings), worker_rules(settings, None)
     schedules = last_runs(ScheduleStates(find_state_folder(None, settings).folder))
     if as_json:
         print_json(
             {
+                "state": "degraded" if troubles else "healthy",
+                "detail": "; ".join(troubles),
                 "endpoints": endpoints(settings),
                 "lag": _lag(lags),
                 "workers": workers,
@@ -134,13 +148,15 @@ def _status_of_deployed(settings: Settings, as_json: bool) -> None:
                 "alerts": warning or None,
             }
         )
-        return
-    print_table("Endpoints", ("service", "address"), endpoints(settings).items())
-    _print_behind(lags)
-    print_workers(workers)
-    print_runs(schedules)
-    if warning:
-        out.print(warning, style="bold red", soft_wrap=True, markup=False)
+    else:
+        print_table("Endpoints", ("service", "address"), endpoints(settings).items())
+        _print_behind(lags)
+        print_workers(workers)
+        print_runs(schedules)
+        for words in filter(None, (*troubles, warning)):
+            out.print(words, style="bold red", soft_wrap=True, markup=False)
+    if troubles:
+        raise typer.Exit(1)
 
 
 def _status_of(states: Sequence[ProducerState], as_json: bool) -> None:
