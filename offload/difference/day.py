@@ -93,8 +93,14 @@ class RederivedDay:
         ]
 
     def compared(self, silver: pl.DataFrame) -> pl.DataFrame:
-        """The rows of Silver that are compared: those of `symbol`, since only Bronze rows of that symbol are read."""
-        return silver.filter(pl.col("symbol") == self.symbol) if self.symbol else silver
+        """The rows of Silver that are compared: those of `symbol`, since only Bronze rows of that symbol are read.
+
+        So are rows of its exchange symbols under another name, which is the market's name of before.
+        """
+        if not self.symbol:
+            return silver
+        was_renamed = pl.col("exchange_symbol").is_in(self._exchange_symbols())
+        return silver.filter((pl.col("symbol") == self.symbol) | was_renamed)
 
     def _silver_part(
         self, table: Table, group: RowGroup, number: int, columns: Sequence[str]

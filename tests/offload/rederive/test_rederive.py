@@ -20,6 +20,7 @@ from offload.clickhouse.client import ClickHouseHttp, Parameters
 from offload.clickhouse.tiers import Tiers
 from offload.errors import DiskSpaceError
 from offload.pins import Pins
+from offload.proof.verify import verify
 from offload.rederive.run import RederiveError, rederive
 from offload.retention.gate import close_gate
 from offload.run import run
@@ -27,7 +28,7 @@ from offload.tables.catalog import ColdTier
 from offload.tables.cold_tables import BY_NAME
 from offload.tables.slices import micros
 from tests.offload.cold_tables import load, read
-from tests.offload.hot_tables import ARRIVAL, HotTables, of_one_hour, read_tape, silver_rows
+from tests.offload.hot_tables import ARRIVAL, HotTables, of_one_hour, raw_rows, read_tape, silver_rows
 from tests.offload.rederive.rederiving import (
     FROM,
     HIGH,
@@ -133,6 +134,39 @@ def test_a_changed_limit_is_followed(
     Pins(ColdTier.open(settings)).create("after")
     old = load(settings, BY_NAME["silver_trades"]).scan().use_ref("before").to_arrow()
     assert old.num_rows == within(trades, before).height + within(other, before).height
+
+
+@pytest.mark.parametrize("symbol", ["BTCUSDTNEW", pytest.param("", marks=pytest.mark.nightly)])
+def test_a_renamed_market_is_in_both_tiers_under_its_new_name_only(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path, symbol: str
+) -> None:
+    """A back-fill before the re-derivation has stored some trades under both names.
+
+    `symbol`: only this market is re-derived, by its new name.
+    """
+    trades = within(trades.filter(pl.col("time").dt.day() == 8).head(200), HIGH)
+    of_market = trades.filter(pl.col("symbol") == "BTCUSDT")
+    fill(hot, trades, HIGH)
+    named = pl.col("symbol").replace("BTCUSDT", "BTCUSDTNEW")
+    again = of_market.head(20).with_columns(pl.col("offset") + 1_000_000)
+    hot.insert("trades_raw", raw_rows(again))
+    hot.insert("silver_trades", silver_rows(again).with_columns(named))
+    run(Tiers.open(settings))
+    new = limited(settings, tmp_path, HIGH)
+    text = new.symbols_file.read_text().replace("canonical: BTCUSDT,", "canonical: BTCUSDTNEW,", 1)
+    new.symbols_file.write_text(text)
+
+    rederive(Tiers.open(new), *DAYS, exchange="binance", symbol=symbol)
+    assert hot.count("silver_trades") == trades.height
+    expected = sorted(trades.select(named, "trade_id").rows())
+    held = hot.client.query("SELECT symbol, trade_id FROM silver_trades ORDER BY ALL").result_rows
+    assert [*map(tuple, held)] == expected
+    assert sorted(read(settings, BY_NAME["silver_trades"]).select("symbol", "trade_id").rows()) == expected
+    counts = trades.group_by(named).len().sort("symbol").rows()
+    for view in ("gold_ohlcv_1h", "gold_ohlcv_1h_all"):
+        found = hot.client.query(f"SELECT symbol, sum(trade_count) FROM {view} GROUP BY symbol ORDER BY symbol")
+        assert found.result_rows == counts, view
+    assert verify(Tiers.open(settings), layers=("silver", "gold")).ok
 
 
 # Its siblings: test_rederive_readers.py.
