@@ -157,12 +157,12 @@ class RestApi:
         parameters = _read(request, "symbol", "fromId", "startTime", "endTime", "limit")
         symbol, limit = parameters.symbol(self._names), parameters.limit(_DEFAULT_ROWS, _MOST_TRADES)
         start, end = parameters.times()
-        from_id = parameters.number("fromId") or 0
-        if from_id and (start is not None or end is not None):
+        from_id = parameters.number("fromId")
+        if from_id is not None and (start is not None or end is not None):
             raise contradictory()
-        is_latest = start is None and not from_id
+        is_latest = start is None and from_id is None
         until = END_MS if end is None else end + 1
-        rows = await self._trades(symbol, limit, start or 0, until, from_id, is_latest=is_latest)
+        rows = await self._trades(symbol, limit, start or 0, until, from_id or 0, is_latest=is_latest)
         best = {} if self._venue.is_futures else {"M": True}
         return json_response(
             [

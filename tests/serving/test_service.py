@@ -135,6 +135,7 @@ def test_times_and_limit_choose_candles_as_binance_does(service: Service) -> Non
         ("klines", {"symbol": "BTCUSDT", "interval": "1m", "timeZone": "5"}, -1130),
         ("trades", {"symbol": "BTCUSDT", "limit": 0}, -1130),
         ("aggTrades", {"symbol": "BTCUSDT", "fromId": 1, "startTime": 1}, -1128),
+        ("aggTrades", {"symbol": "BTCUSDT", "fromId": 0, "startTime": 1}, -1128),
         ("ticker/price", {"symbols": '["BTCUSDT"'}, -1100),
         ("ping", {"x": "1"}, -1104),
     ],
@@ -166,9 +167,12 @@ def test_trades_are_the_newest_and_pages_of_them_are_whole(service: Service) -> 
         Decimal(one["price"]) * Decimal(one["qty"]) for one in newest
     ]
     assert [one["isBuyerMaker"] for one in newest] == [side == "SELL" for side in ordered["side"].to_list()[-10:]]
-    from_id = int(ordered["trade_id"][100])
+    ids = ordered["trade_id"].to_list()
+    first = service.get("/api/v3/aggTrades", symbol="BTCUSDT", fromId=0, limit=10)
+    assert [one["a"] for one in first] == [int(one) for one in ids[:10]]
+    from_id = int(ids[100])
     page = service.get("/api/v3/aggTrades", symbol="BTCUSDT", fromId=from_id, limit=1000)
-    assert [one["a"] for one in page] == [int(one) for one in ordered["trade_id"].to_list()[100:1100]]
+    assert [one["a"] for one in page] == [int(one) for one in ids[100:1100]]
 
 
 def test_ids_that_are_no_numbers_stay_as_they_are(service: Service) -> None:
