@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from config.valid_times import END_MS
+from config.valid_times import END_US
 from serving import errors
 from serving.market_data.intervals import INTERVALS, Interval
 
 _NUMBER = r"^[0-9]{1,20}$"
 _SYMBOL = r"^[A-Z0-9-_.]{1,20}$"
-# ms since the epoch.
+# Times from here on are µs since the epoch, smaller ones ms: Binance reads both. It is the year 5138 in ms, 1973 in µs.
+_LEAST_MICROS = 10**14
 _MOST_SYMBOLS = 500
 
 
@@ -75,19 +76,31 @@ class RequestParameters:
         return default if value is None else min(value, most)
 
     def times(self) -> tuple[int | None, int | None]:
-        """`startTime` and `endTime`, ms since the epoch, both inclusive.
+        """`startTime` and `endTime`, ms since the epoch, both inclusive: the whole ms between those of `times_us`.
 
         Raises:
             ApiError: -1100, -1128 if the end is before the start.
         """
-        start, end = (self._bounded(name) for name in ("startTime", "endTime"))
+        start, end = self.times_us()
+        return None if start is None else -(-start // 1000), None if end is None else end // 1000
+
+    def times_us(self) -> tuple[int | None, int | None]:
+        """`startTime` and `endTime`, µs since the epoch, both inclusive. The client may send ms or µs.
+
+        Raises:
+            ApiError: -1100, -1128 if the end is before the start.
+        """
+        start, end = self._micros("startTime", 0), self._micros("endTime", 999)
         if start is not None and end is not None and end < start:
             raise errors.contradictory()
         return start, end
 
-    def _bounded(self, name: str) -> int | None:
+    def _micros(self, name: str, rest: int) -> int | None:
+        """A time, µs. `rest`: µs after the start of a ms, if the client sent ms."""
         value = self.number(name)
-        return None if value is None else min(value, END_MS)
+        if value is None:
+            return None
+        return min(value if value >= _LEAST_MICROS else value * 1000 + rest, END_US)
 
     def interval(self) -> Interval:
         """`interval`.

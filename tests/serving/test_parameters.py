@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.valid_times import END_MS
 from serving.errors import ApiError
 from serving.parameters import RequestParameters
 
@@ -66,6 +67,13 @@ def test_what_is_right_is_read() -> None:
     assert parameters.symbols(NAMES) == ("BTCUSDT", "ETHUSDT")
     assert parameters.limit(500, 1000) == 1000
     assert parameters.times() == (0, None)
+    in_micros = RequestParameters([("startTime", "1732960800000001"), ("endTime", "1732960800002999")], KNOWN)
+    assert in_micros.times_us() == (1732960800000001, 1732960800002999)
+    assert in_micros.times() == (1732960800001, 1732960800002)
+    in_millis = RequestParameters([("startTime", "1732960800001"), ("endTime", "1732960800001")], KNOWN)
+    assert in_millis.times_us() == (1732960800001000, 1732960800001999)
+    # A far future in ms, as clients write "no end", is no time of 1970 in µs.
+    assert RequestParameters([("endTime", "9999999999999")], KNOWN).times() == (None, END_MS)
     assert parameters.interval().code == "1M"
 
 

@@ -175,6 +175,25 @@ def test_trades_are_the_newest_and_pages_of_them_are_whole(service: Service) -> 
     assert [one["a"] for one in page] == [int(one) for one in ids[100:1100]]
 
 
+def test_times_are_in_the_unit_that_the_client_asks_for(service: Service) -> None:
+    def ask(path: str, unit: str, **given: Any) -> Any:
+        headers = {"X-MBX-TIME-UNIT": unit}
+        return requests.get(f"{service.url}{path}", {"symbol": "BTCUSDT", **given}, headers=headers, timeout=30).json()
+
+    of_market = service.trades.filter((pl.col("exchange") == "binance") & (pl.col("symbol") == "BTCUSDT"))
+    micros = of_market.sort("timestamp", "position")["timestamp"].dt.epoch("us").to_list()
+    day = expected_klines(service.trades, "binance", "BTCUSDT", "1d")[-1]
+    opened, closed = day[0] * 1000, day[6] * 1000 + 999
+    given = {"interval": "1d", "startTime": opened, "endTime": opened}
+    assert [row[0:7:6] for row in ask("/api/v3/klines", "MICROSECOND", **given)] == [[opened, closed]]
+    assert ask("/api/v3/klines", "MILLISECOND", **given) == [day]
+    assert [row["T"] for row in ask("/api/v3/aggTrades", "microsecond", startTime=micros[5], limit=3)] == micros[5:8]
+    assert [row["time"] for row in ask("/api/v3/trades", "MICROSECOND", limit=3)] == micros[-3:]
+    assert ask("/api/v3/ticker/24hr", "MICROSECOND")["openTime"] > 10**15
+    assert ask("/api/v3/klines", "SECOND", interval="1d")["code"] == -1194
+    assert ask("/fapi/v1/aggTrades", "MICROSECOND", limit=1) == []  # futures have no such header
+
+
 def test_ids_that_are_no_numbers_stay_as_they_are(service: Service) -> None:
     of_market = service.trades.filter((pl.col("exchange") == "bybit_linear") & (pl.col("symbol") == "BTCUSDT"))
     got = service.get("/bybit_linear/api/v3/trades", symbol="BTCUSDT", limit=1000)
