@@ -292,20 +292,31 @@ def test_a_websocket_request_that_is_wrong_is_answered_and_harms_nothing(service
         async with websockets.connect(f"{service.url.replace('http', 'ws')}/ws") as socket_:
             for text in (
                 "{",
+                b"\xff",
                 "[]",
+                '{"method":"LIST_SUBSCRIPTIONS","id":true}',
                 '{"method":"DROP","id":1}',
                 '{"method":"SUBSCRIBE","params":"btcusdt@trade","id":2}',
                 '{"method":"SUBSCRIBE","params":["nosuch@trade"],"id":3}',
                 '{"method":"SUBSCRIBE","params":["btcusdt@kline_1s"],"id":4}',
                 '{"method":"UNSUBSCRIBE","params":["btcusdt@trade"],"id":5}',
+                '{"method":"SET_PROPERTY","params":["combined",1],"id":6}',
+                '{"method":"SET_PROPERTY","params":["nosuch",true],"id":7}',
+                '{"method":"SET_PROPERTY","params":["combined"],"id":8}',
+                b'{"method":"SET_PROPERTY","params":["combined",true],"id":9}',
+                '{"method":"GET_PROPERTY","params":["combined"],"id":10}',
             ):
                 await socket_.send(text)
                 answers.append(json.loads(await socket_.recv()))
         return answers
 
     answers = asyncio.run(talk())
-    assert [one.get("error", {}).get("code") for one in answers] == [2, 2, 2, 2, 2, 2, None]
-    assert [one["id"] for one in answers] == [None, None, 1, 2, 3, 4, 5]
+    assert [one.get("error", {}).get("code") for one in answers] == [
+        *(3, 3, 2, 2, 2, 2, 2, 2, None),
+        *(1, 0, 2, None, None),
+    ]
+    assert [one["id"] for one in answers] == [None, None, None, None, *range(1, 11)]
+    assert [one["result"] for one in answers[-2:]] == [None, True]
 
 
 def test_another_sites_page_opens_no_websocket(service: Service) -> None:
