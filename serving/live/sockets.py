@@ -10,9 +10,11 @@ import orjson
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from serving import metrics
+from serving.errors import ApiError
 from serving.live.hub import Hub, Outbox
 from serving.live.streams import Stream, StreamError, parse
 from serving.market_data.markets import Markets
+from serving.rest.endpoints import units_in_ms
 
 MOST_STREAMS = 1_024
 _POLICY_VIOLATION = 1008
@@ -29,13 +31,16 @@ _FOLLOWED_WITHIN_S = 2.0
 class SubscriberConnection:
     """The connection of one client."""
 
-    def __init__(self, socket: WebSocket, hub: Hub, exchange: str, markets: Markets, *, is_named: bool) -> None:
-        """`is_named`: each message has the name of its stream."""
+    def __init__(
+        self, socket: WebSocket, hub: Hub, exchange: str, markets: Markets, *, is_named: bool, in_micros: bool = False
+    ) -> None:
+        """`is_named`: each message has the name of its stream. `in_micros`: its times are in µs, not ms."""
         self._socket = socket
         self._hub = hub
         self._exchange = exchange
         self._markets = markets
         self._is_named = is_named
+        self._in_micros = in_micros
         self._outbox = Outbox()
         self._streams: dict[str, Stream] = {}
         self._sending = asyncio.Lock()
@@ -74,7 +79,7 @@ class SubscriberConnection:
         while True:
             update = await self._outbox.take()
             async with self._sending:
-                await self._socket.send_text(update.named if self._is_named else update.plain)
+                await self._socket.send_text(update.text(is_named=self._is_named, in_micros=self._in_micros))
             metrics.SENT.inc()
 
     def _parse(self, names: list[str]) -> list[Stream]:
@@ -165,4 +170,11 @@ class Sockets:
         await self._serve(socket, names, is_named=True)
 
     async def _serve(self, socket: WebSocket, names: list[str], *, is_named: bool) -> None:
-        await SubscriberConnection(socket, self._hub, self._exchange, self._markets, is_named=is_named).serve(names)
+        try:
+            in_micros = units_in_ms(socket.query_params.get("timeUnit", "")) > 1
+        except ApiError as error:
+            await socket.close(_POLICY_VIOLATION, error.message)
+            return
+        await SubscriberConnection(
+            socket, self._hub, self._exchange, self._markets, is_named=is_named, in_micros=in_micros
+        ).serve(names)
