@@ -10,6 +10,7 @@ from serving import errors
 from serving.market_data.intervals import INTERVALS, Interval
 
 _NUMBER = r"^[0-9]{1,20}$"
+_WORDS = r"""^(\w{1,20}|\["\w{1,20}"(,"\w{1,20}")*\])$"""
 _SYMBOL = r"^[A-Z0-9-_.]{1,20}$"
 # Times from here on are µs since the epoch, smaller ones ms: Binance reads both. It is the year 5138 in ms, 1973 in µs.
 _LEAST_MICROS = 10**14
@@ -50,6 +51,30 @@ class RequestParameters:
     def optional(self, name: str) -> str | None:
         """A parameter, None if it is absent."""
         return self._values.get(name)
+
+    def choice(self, name: str, choices: frozenset[str]) -> str | None:
+        """One of `choices`, None if it is absent.
+
+        Raises:
+            ApiError: -1130.
+        """
+        value = self._values.get(name)
+        if value is not None and value not in choices:
+            raise errors.invalid(name)
+        return value
+
+    def words(self, name: str) -> frozenset[str] | None:
+        """A word, or a JSON list of words; None if it is absent.
+
+        Raises:
+            ApiError: -1100.
+        """
+        value = self._values.get(name)
+        if value is None:
+            return None
+        if re.fullmatch(_WORDS, value, re.ASCII) is None:
+            raise errors.illegal(name, _WORDS)
+        return frozenset(re.findall(r"\w+", value))
 
     def number(self, name: str) -> int | None:
         """A whole number, None if it is absent.

@@ -27,6 +27,11 @@ from serving.rest.venue import Venue
 _DEFAULT_ROWS = 500
 _MOST_TRADES = 1_000
 _DEFAULT_RATES, _MOST_RATES = 100, 1_000
+# Parameters of `/exchangeInfo` that choose markets, and their values.
+_SPOT_FILTERS = ("permissions", "showPermissionSets", "symbolStatus")
+_STATUSES = frozenset({"TRADING", "HALT", "BREAK"})
+_BOOLEANS = frozenset({"true", "false"})
+_NOT_IN_MINI = frozenset({"exchange", "priceChange", "priceChangePercent", "weightedAvgPrice"})
 # An answer may be so old: bots ask for the prices of all markets all the time.
 _KEPT_S = 0.5
 
@@ -77,9 +82,19 @@ class RestApi:
 
     async def exchange_info(self, request: Request) -> Response:
         """`/exchangeInfo`: the registry's markets."""
-        wanted = _read(request, "symbol", "symbols").symbols(self._names)
+        spot = () if self._venue.is_futures else _SPOT_FILTERS
+        parameters = _read(request, "symbol", "symbols", *spot)
+        wanted = parameters.symbols(self._names)
+        status, permissions = parameters.choice("symbolStatus", _STATUSES), parameters.words("permissions")
+        if wanted is not None and (status or permissions):
+            raise contradictory()
         listed = self._markets.listed(self._venue.exchange)
         found = [self._venue.market(entry) for entry in listed if wanted is None or entry.canonical in wanted]
+        found = [market for market in found if status in {None, market["status"]}]
+        if permissions is not None:
+            found = [market for market in found if not permissions.isdisjoint(market["permissions"])]
+        if parameters.choice("showPermissionSets", _BOOLEANS) == "false":
+            found = [market | {"permissionSets": []} for market in found]
         return json_response(
             {
                 "timezone": "UTC",
@@ -131,12 +146,12 @@ class RestApi:
         """`/ticker/24hr`: of one market, some or all."""
         parameters, in_ms = _read(request, "symbol", "symbols", "type"), self._units_in_ms(request)
         wanted = parameters.symbols(self._names)
-        if parameters.optional("type") not in {None, "FULL", "MINI"}:
-            raise ApiError(-1130, "Data sent for parameter 'type' is not valid.")
+        is_mini = parameters.choice("type", frozenset({"FULL", "MINI"})) == "MINI"
+        left_out = _NOT_IN_MINI if is_mini else frozenset({"exchange"})
         rows = await tickers.tickers(self._reader, [self._venue.exchange], _only(wanted))
         for row in rows:
             row.update({name: row[name] * in_ms for name in ("openTime", "closeTime")})
-        found = [{name: value for name, value in row.items() if name != "exchange"} for row in rows]
+        found = [{name: value for name, value in row.items() if name not in left_out} for row in rows]
         return json_response(_chosen(request, wanted, found))
 
     async def trades(self, request: Request) -> Response:

@@ -137,6 +137,11 @@ def test_times_and_limit_choose_candles_as_binance_does(service: Service) -> Non
         ("aggTrades", {"symbol": "BTCUSDT", "fromId": 1, "startTime": 1}, -1128),
         ("aggTrades", {"symbol": "BTCUSDT", "fromId": 0, "startTime": 1}, -1128),
         ("ticker/price", {"symbols": '["BTCUSDT"'}, -1100),
+        ("ticker/24hr", {"symbol": "BTCUSDT", "type": "mini"}, -1130),
+        ("exchangeInfo", {"symbol": "BTCUSDT", "permissions": "SPOT"}, -1128),
+        ("exchangeInfo", {"permissions": "[SPOT]"}, -1100),
+        ("exchangeInfo", {"symbolStatus": "OPEN"}, -1130),
+        ("exchangeInfo", {"showPermissionSets": "no"}, -1130),
         ("ping", {"x": "1"}, -1104),
     ],
 )
@@ -173,6 +178,24 @@ def test_trades_are_the_newest_and_pages_of_them_are_whole(service: Service) -> 
     from_id = int(ids[100])
     page = service.get("/api/v3/aggTrades", symbol="BTCUSDT", fromId=from_id, limit=1000)
     assert [one["a"] for one in page] == [int(one) for one in ids[100:1100]]
+
+
+def test_markets_are_chosen_as_binance_does(service: Service) -> None:
+    def ask(**given: str) -> list[dict[str, Any]]:
+        return list(service.get("/api/v3/exchangeInfo", **given)["symbols"])
+
+    all_ = ask()
+    assert ask(permissions="SPOT") == ask(permissions='["MARGIN","SPOT"]') == all_
+    assert ask(permissions="MARGIN") == []
+    by_status = [ask(symbolStatus=status) for status in ("TRADING", "BREAK", "HALT")]
+    assert by_status == [[one for one in all_ if one["status"] == s] for s in ("TRADING", "BREAK", "HALT")]
+    assert ask(symbol="BTCUSDT", showPermissionSets="false")[0]["permissionSets"] == []
+
+
+def test_a_mini_ticker_has_no_changes(service: Service) -> None:
+    full, mini = (service.get("/api/v3/ticker/24hr", symbol="BTCUSDT", type=type_) for type_ in ("FULL", "MINI"))
+    assert full.keys() - mini.keys() == {"priceChange", "priceChangePercent", "weightedAvgPrice"}
+    assert mini.keys() <= full.keys()
 
 
 def test_times_are_in_the_unit_that_the_client_asks_for(service: Service) -> None:
