@@ -15,6 +15,8 @@ _SYMBOL = r"^[A-Z0-9-_.]{1,20}$"
 # Times from here on are µs since the epoch, smaller ones ms: Binance reads both. It is the year 5138 in ms, 1973 in µs.
 _LEAST_MICROS = 10**14
 _MOST_SYMBOLS = 500
+# Binance's first and last time zone, s ahead of UTC.
+_WESTMOST, _EASTMOST = -12 * 3_600, 14 * 3_600
 
 
 class RequestParameters:
@@ -137,6 +139,23 @@ class RequestParameters:
         if code not in INTERVALS:
             raise errors.invalid_interval()
         return INTERVALS[code]
+
+    def zone(self) -> int:
+        """`timeZone`: s by which its clocks are ahead of UTC; 0 if absent.
+
+        The text is hours (`8`, `-4`), or hours and minutes (`05:45`).
+
+        Raises:
+            ApiError: -1130 for another text, or one outside -12:00 to +14:00.
+        """
+        found = re.fullmatch(r"([+-]?)(\d{1,2})(?::([0-5]\d))?", self._values.get("timeZone", "0"), re.ASCII)
+        if found is None:
+            raise errors.invalid("timeZone")
+        sign, hours, minutes = found.groups(default="0")
+        east = (int(hours) * 60 + int(minutes)) * (-60 if sign == "-" else 60)
+        if not _WESTMOST <= east <= _EASTMOST:
+            raise errors.invalid("timeZone")
+        return east
 
     def symbols(self, names: frozenset[str]) -> tuple[str, ...] | None:
         """`symbol`, or `symbols` (a JSON list); each must be one of `names`. None: both are absent.

@@ -112,14 +112,18 @@ class RestApi:
         symbol, interval = parameters.symbol(self._names), parameters.interval()
         start, end = parameters.times()
         limit = parameters.limit(_DEFAULT_ROWS, self._venue.most_candles)
-        if parameters.optional("timeZone") not in {None, "0", "00:00", "+00:00"}:
-            raise ApiError(-1130, "Data sent for parameter 'timeZone' is not valid: all candles are UTC.")
+        zone = parameters.zone()
         source = parameters.optional("source")
         if source not in {None, "venue"}:
             raise ApiError(-1130, "Data sent for parameter 'source' is not valid: give venue, or leave it out.")
         if source is not None:
+            if zone:
+                raise ApiError(
+                    -1130, "Data sent for parameter 'timeZone' is not valid: the venue's candles are of UTC."
+                )
             bars = await venue_klines(self._reader, self._venue.exchange, symbol, interval, limit, start, end)
             return json_response(_in_unit(bars, in_ms))
+        interval = interval.in_zone(zone)
         rows = await self._candles.rows(interval, [(self._venue.exchange, symbol)], limit, start, end, with_state=False)
         await self._candles.add_buyers(interval, rows)
         return json_response(_in_unit([kline(interval, row) for row in rows], in_ms))

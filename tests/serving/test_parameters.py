@@ -61,6 +61,22 @@ def test_what_is_wrong_has_binances_code(sent: list[tuple[str, str]], read: str,
     assert code_of(*sent, read=read) == code
 
 
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [
+        *(("0", 0), ("8", 480), ("-1:00", -60), ("05:45", 345), ("-0:30", -30), ("14:00", 840), ("-12", -720)),
+        *((wrong, None) for wrong in ("14:01", "-12:01", "8:5", "8:60", "UTC", "008", "1e1", "--1", "\u0668")),
+    ],
+)
+def test_a_time_zone_is_hours_and_minutes(text: str, minutes: int | None) -> None:
+    parameters = RequestParameters([("timeZone", text)], frozenset({"timeZone"}))
+    if minutes is None:
+        with pytest.raises(ApiError, match="timeZone"):
+            parameters.zone()
+    else:
+        assert parameters.zone() == minutes * 60
+
+
 def test_what_is_right_is_read() -> None:
     sent = [("symbols", '["BTCUSDT", "ETHUSDT"]'), ("limit", "5000"), ("startTime", "0"), ("interval", "1M")]
     parameters = RequestParameters(sent, KNOWN)

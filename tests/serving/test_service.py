@@ -105,6 +105,20 @@ def test_candles_of_every_exchange_are_polars_to_the_digit(
     assert service.get(path, symbol=symbol, interval="3m", limit=1000) == expected[-1000:]
 
 
+@pytest.mark.parametrize(
+    ("code", "zone", "minutes"), [("1h", "05:45", 345), ("1d", "8", 480), ("1w", "-3:30", -210), ("1M", "+14:00", 840)]
+)
+def test_windows_are_those_of_the_time_zone(service: Service, code: str, zone: str, minutes: int) -> None:
+    local = service.trades.with_columns(pl.col("timestamp") + pl.duration(minutes=minutes))
+    expected = expected_klines(local, "binance", GENERATED, code)
+    for row in expected:
+        row[0], row[6] = row[0] - minutes * 60_000, row[6] - minutes * 60_000
+    given = {"symbol": GENERATED, "interval": code, "timeZone": zone}
+    assert service.get("/api/v3/klines", limit=1000, **given) == expected[-1000:]
+    assert service.get("/api/v3/klines", startTime=expected[1][0], limit=2, **given) == expected[1:3]
+    assert service.get("/api/v3/klines", endTime=expected[1][6], **given) == expected[:2]
+
+
 def test_times_and_limit_choose_candles_as_binance_does(service: Service) -> None:
     all_ = expected_klines(service.trades, "binance", GENERATED, "1d")
     opened = [row[0] for row in all_]
@@ -132,7 +146,8 @@ def test_times_and_limit_choose_candles_as_binance_does(service: Service) -> Non
         ("klines", {"symbol": "BTC' OR 1=1 --", "interval": "1m"}, -1100),
         ("klines", {"symbol": "BTCUSDT", "interval": "1m", "limit": "1;2"}, -1100),
         ("klines", {"symbol": "BTCUSDT", "interval": "1m", "startTime": 2, "endTime": 1}, -1128),
-        ("klines", {"symbol": "BTCUSDT", "interval": "1m", "timeZone": "5"}, -1130),
+        ("klines", {"symbol": "BTCUSDT", "interval": "1m", "timeZone": "14:01"}, -1130),
+        ("klines", {"symbol": "BTCUSDT", "interval": "1m", "timeZone": "8", "source": "venue"}, -1130),
         ("trades", {"symbol": "BTCUSDT", "limit": 0}, -1130),
         ("aggTrades", {"symbol": "BTCUSDT", "fromId": 1, "startTime": 1}, -1128),
         ("aggTrades", {"symbol": "BTCUSDT", "fromId": 0, "startTime": 1}, -1128),
