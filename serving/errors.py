@@ -71,6 +71,11 @@ def invalid_symbol() -> ApiError:
     return ApiError(-1121, "Invalid symbol.")
 
 
+def invalid_time_unit() -> ApiError:
+    """The header `X-MBX-TIME-UNIT`, or `timeUnit` of a WebSocket, names no unit of ours."""
+    return ApiError(-1194, "Invalid value for time unit; expected either MICROSECOND or MILLISECOND.")
+
+
 def not_found() -> ApiError:
     """There is no such path."""
     return ApiError(-1020, "This operation is not supported.", 404)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from config.valid_times import END_MS
+from config.valid_times import END_US
 from serving import errors
 from serving.market_data.intervals import INTERVALS, Interval
 
 _NUMBER = r"^[0-9]{1,20}$"
+_WORDS = r"""^(\w{1,20}|\["\w{1,20}"(,"\w{1,20}")*\])$"""
 _SYMBOL = r"^[A-Z0-9-_.]{1,20}$"
-# ms since the epoch.
+# Times from here on are µs since the epoch, smaller ones ms: Binance reads both. It is the year 5138 in ms, 1973 in µs.
+_LEAST_MICROS = 10**14
 _MOST_SYMBOLS = 500
+# Binance's first and last time zone, s ahead of UTC.
+_WESTMOST, _EASTMOST = -12 * 3_600, 14 * 3_600
 
 
 class RequestParameters:
@@ -50,6 +54,30 @@ class RequestParameters:
         """A parameter, None if it is absent."""
         return self._values.get(name)
 
+    def choice(self, name: str, choices: frozenset[str]) -> str | None:
+        """One of `choices`, None if it is absent.
+
+        Raises:
+            ApiError: -1130.
+        """
+        value = self._values.get(name)
+        if value is not None and value not in choices:
+            raise errors.invalid(name)
+        return value
+
+    def words(self, name: str) -> frozenset[str] | None:
+        """A word, or a JSON list of words; None if it is absent.
+
+        Raises:
+            ApiError: -1100.
+        """
+        value = self._values.get(name)
+        if value is None:
+            return None
+        if re.fullmatch(_WORDS, value, re.ASCII) is None:
+            raise errors.illegal(name, _WORDS)
+        return frozenset(re.findall(r"\w+", value))
+
     def number(self, name: str) -> int | None:
         """A whole number, None if it is absent.
 
@@ -75,19 +103,31 @@ class RequestParameters:
         return default if value is None else min(value, most)
 
     def times(self) -> tuple[int | None, int | None]:
-        """`startTime` and `endTime`, ms since the epoch, both inclusive.
+        """`startTime` and `endTime`, ms since the epoch, both inclusive: the whole ms between those of `times_us`.
 
         Raises:
             ApiError: -1100, -1128 if the end is before the start.
         """
-        start, end = (self._bounded(name) for name in ("startTime", "endTime"))
+        start, end = self.times_us()
+        return None if start is None else -(-start // 1000), None if end is None else end // 1000
+
+    def times_us(self) -> tuple[int | None, int | None]:
+        """`startTime` and `endTime`, µs since the epoch, both inclusive. The client may send ms or µs.
+
+        Raises:
+            ApiError: -1100, -1128 if the end is before the start.
+        """
+        start, end = self._micros("startTime", 0), self._micros("endTime", 999)
         if start is not None and end is not None and end < start:
             raise errors.contradictory()
         return start, end
 
-    def _bounded(self, name: str) -> int | None:
+    def _micros(self, name: str, rest: int) -> int | None:
+        """A time, µs. `rest`: µs after the start of a ms, if the client sent ms."""
         value = self.number(name)
-        return None if value is None else min(value, END_MS)
+        if value is None:
+            return None
+        return min(value if value >= _LEAST_MICROS else value * 1000 + rest, END_US)
 
     def interval(self) -> Interval:
         """`interval`.
@@ -99,6 +139,23 @@ class RequestParameters:
         if code not in INTERVALS:
             raise errors.invalid_interval()
         return INTERVALS[code]
+
+    def zone(self) -> int:
+        """`timeZone`: s by which its clocks are ahead of UTC; 0 if absent.
+
+        The text is hours (`8`, `-4`), or hours and minutes (`05:45`).
+
+        Raises:
+            ApiError: -1130 for another text, or one outside -12:00 to +14:00.
+        """
+        found = re.fullmatch(r"([+-]?)(\d{1,2})(?::([0-5]\d))?", self._values.get("timeZone", "0"), re.ASCII)
+        if found is None:
+            raise errors.invalid("timeZone")
+        sign, hours, minutes = found.groups(default="0")
+        east = (int(hours) * 60 + int(minutes)) * (-60 if sign == "-" else 60)
+        if not _WESTMOST <= east <= _EASTMOST:
+            raise errors.invalid("timeZone")
+        return east
 
     def symbols(self, names: frozenset[str]) -> tuple[str, ...] | None:
         """`symbol`, or `symbols` (a JSON list); each must be one of `names`. None: both are absent.

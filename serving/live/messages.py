@@ -25,25 +25,58 @@ class Update:
 
     Attributes:
         stream: the stream's name.
-        data: the message.
+        data: the message, times in ms.
         replaces: this message replaces an older one with the same key that still waits; None: it replaces none.
         must_arrive: a full queue drops other messages first.
+        trade_us: the time of a trade, µs; 0 in other messages.
     """
 
     stream: str
     data: dict[str, Any]
     replaces: Hashable = None
     must_arrive: bool = False
+    trade_us: int = 0
+
+    def text(self, *, is_named: bool, in_micros: bool) -> str:
+        """The message as it is sent.
+
+        Args:
+            is_named: with the name of its stream, as `/stream` sends it.
+            in_micros: with times in µs. The end of a candle is the last µs of its window.
+        """
+        if in_micros:
+            return self._named_in_micros if is_named else self._plain_in_micros
+        return self._named if is_named else self._plain
 
     @cached_property
-    def plain(self) -> str:
-        """The message, as `/ws` sends it."""
-        return orjson.dumps(self.data).decode()
+    def _plain(self) -> str:
+        return _json(self.data)
 
     @cached_property
-    def named(self) -> str:
-        """The message with the name of its stream, as `/stream` sends it."""
-        return orjson.dumps({"stream": self.stream, "data": self.data}).decode()
+    def _named(self) -> str:
+        return _json({"stream": self.stream, "data": self.data})
+
+    @cached_property
+    def _plain_in_micros(self) -> str:
+        return _json(self._data_in_micros)
+
+    @cached_property
+    def _named_in_micros(self) -> str:
+        return _json({"stream": self.stream, "data": self._data_in_micros})
+
+    @property
+    def _data_in_micros(self) -> dict[str, Any]:
+        changed: dict[str, Any] = {"E": self.data["E"] * 1000}
+        if self.trade_us:
+            changed["T"] = self.trade_us
+        if "k" in self.data:
+            candle = self.data["k"]
+            changed["k"] = candle | {"t": candle["t"] * 1000, "T": candle["T"] * 1000 + 999}
+        return self.data | changed
+
+
+def _json(message: dict[str, Any]) -> str:
+    return orjson.dumps(message).decode()
 
 
 def kline_update(stream: str, interval: Interval, row: Row, now: int) -> Update:
@@ -88,7 +121,7 @@ def trade_update(stream: str, row: Row, now: int) -> Update:
         "m": bool(row["is_buyer_maker"]),
         "M": True,
     }
-    return Update(stream, data)
+    return Update(stream, data, trade_us=row["time_us"])
 
 
 def mini_ticker_update(stream: str, row: Row, now: int) -> Update:

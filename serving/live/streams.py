@@ -17,7 +17,11 @@ _SPOT = "spot"
 
 
 class StreamError(MedallionError):
-    """There is no such stream, or a request is invalid."""
+    """There is no such stream, or a request is invalid. `code` is Binance's."""
+
+    def __init__(self, message: str, code: int = 2) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from ddl.layers import Timeframe, load_layers
 
 _DAY = 86_400
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # The Unix epoch is a Thursday; Binance's weeks begin on Monday.
 _FIRST_MONDAY = 4 * _DAY
 # 3d counts from the epoch, 1M is the calendar month. `1s` is missing: Gold has no candles of a second.
@@ -37,8 +38,8 @@ class Interval:
     Attributes:
         code: as Binance writes it; case matters (`1m`, `1M`).
         seconds: its length; 0 for calendar months.
-        offset: seconds after the epoch at which a window starts.
-        base: the longest of our time frames that divides the interval.
+        offset: seconds after the epoch at which a window starts; of months, at which a month starts at midnight.
+        base: the longest of our time frames of which every window is made.
     """
 
     code: str
@@ -50,33 +51,33 @@ class Interval:
         """Start of the window with the time `second`; both are seconds since the epoch, UTC."""
         if self.seconds:
             return (second - self.offset) // self.seconds * self.seconds + self.offset
-        moment = datetime.fromtimestamp(second, UTC)
-        return int(datetime(moment.year, moment.month, 1, tzinfo=UTC).timestamp())
+        moment = _EPOCH + timedelta(seconds=second - self.offset)
+        return int(datetime(moment.year, moment.month, 1, tzinfo=UTC).timestamp()) + self.offset
 
     def end(self, start: int) -> int:
         """End (exclusive) of the window that starts at `start`; both are seconds since the epoch, UTC."""
         if self.seconds:
             return start + self.seconds
-        month = datetime.fromtimestamp(start, UTC)
+        month = _EPOCH + timedelta(seconds=start - self.offset)
         following = (month.year + 1, 1) if month.month == 12 else (month.year, month.month + 1)
-        return int(datetime(*following, 1, tzinfo=UTC).timestamp())
+        return int(datetime(*following, 1, tzinfo=UTC).timestamp()) + self.offset
+
+    def in_zone(self, east: int) -> Interval:
+        """The same interval in a time zone. `east`: s by which its clocks are ahead of UTC, whole minutes."""
+        return self if east == 0 else _interval(self.code, self.seconds, self.offset - east)
 
 
-def _interval(code: str, seconds: int) -> Interval:
-    frames = load_layers().timeframes
-    base = max((frame for frame in frames if seconds % frame.seconds == 0), key=lambda frame: frame.seconds)
-    return Interval(code, seconds, _FIRST_MONDAY if code == "1w" else 0, base)
-
-
-def _month() -> Interval:
-    base = max(
-        (frame for frame in load_layers().timeframes if _DAY % frame.seconds == 0), key=lambda frame: frame.seconds
-    )
-    return Interval(MONTH, 0, 0, base)
+def _interval(code: str, seconds: int, offset: int) -> Interval:
+    fitting = [
+        frame
+        for frame in load_layers().timeframes
+        if (seconds or _DAY) % frame.seconds == 0 and offset % frame.seconds == 0
+    ]
+    return Interval(code, seconds, offset, max(fitting, key=lambda frame: frame.seconds))
 
 
 # By Binance's code.
 INTERVALS: dict[str, Interval] = {
-    **{code: _interval(code, seconds) for code, seconds in _SECONDS.items()},
-    MONTH: _month(),
+    **{code: _interval(code, seconds, _FIRST_MONDAY if code == "1w" else 0) for code, seconds in _SECONDS.items()},
+    MONTH: _interval(MONTH, 0, 0),
 }

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
+# The header in which a client of Binance's spot interface says the unit of times in the answer.
+TIME_UNIT = "x-mbx-time-unit"
 Endpoint = Callable[[Request], Awaitable[Response]]
 # From this part of its longest age on, an answer is renewed while it is still given.
 _RENEWED_FROM = 0.25
@@ -43,7 +45,8 @@ def shared(endpoint: Endpoint, *, kept_s: float = 0.0, clock: Callable[[], float
             task.exception()  # Read it, as no request may be waiting for this task.
 
     async def answer(request: Request) -> Response:
-        query = request.url.query
+        # An answer depends on nothing else of a request: its parameters, and the unit of its times.
+        query = f"{request.url.query} {request.headers.get(TIME_UNIT, '')}"
         at, response = kept.get(query, (0.0, None))
         age = clock() - at
         if response is not None and age < kept_s * _RENEWED_FROM:

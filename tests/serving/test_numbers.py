@@ -50,6 +50,20 @@ def test_a_moment_is_in_the_window_that_polars_gives_it(second: int, code: str) 
     assert interval.start(interval.end(start)) == interval.end(start)
 
 
+@given(
+    st.integers(min_value=100_000, max_value=7_000_000_000),
+    st.sampled_from(sorted(INTERVALS)),
+    st.integers(min_value=-720, max_value=840),
+)
+def test_a_window_of_a_time_zone_is_that_of_its_clocks(second: int, code: str, minutes: int) -> None:
+    plain, east = INTERVALS[code], minutes * 60
+    zoned = plain.in_zone(east)
+    start = zoned.start(second)
+    assert start == plain.start(second + east) - east
+    assert zoned.end(start) == plain.end(start + east) - east
+    assert start % zoned.base.seconds == zoned.end(start) % zoned.base.seconds == 0
+
+
 @pytest.mark.parametrize(
     ("text", "identity"),
     [("7", 7), ("007", "007"), ("", ""), ("9" * 30, "9" * 30), ("b0c8-1", "b0c8-1"), ("\u0667", "\u0667")],

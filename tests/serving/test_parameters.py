@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.valid_times import END_MS
 from serving.errors import ApiError
 from serving.parameters import RequestParameters
 
@@ -60,12 +61,35 @@ def test_what_is_wrong_has_binances_code(sent: list[tuple[str, str]], read: str,
     assert code_of(*sent, read=read) == code
 
 
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [
+        *(("0", 0), ("8", 480), ("-1:00", -60), ("05:45", 345), ("-0:30", -30), ("14:00", 840), ("-12", -720)),
+        *((wrong, None) for wrong in ("14:01", "-12:01", "8:5", "8:60", "UTC", "008", "1e1", "--1", "\u0668")),
+    ],
+)
+def test_a_time_zone_is_hours_and_minutes(text: str, minutes: int | None) -> None:
+    parameters = RequestParameters([("timeZone", text)], frozenset({"timeZone"}))
+    if minutes is None:
+        with pytest.raises(ApiError, match="timeZone"):
+            parameters.zone()
+    else:
+        assert parameters.zone() == minutes * 60
+
+
 def test_what_is_right_is_read() -> None:
     sent = [("symbols", '["BTCUSDT", "ETHUSDT"]'), ("limit", "5000"), ("startTime", "0"), ("interval", "1M")]
     parameters = RequestParameters(sent, KNOWN)
     assert parameters.symbols(NAMES) == ("BTCUSDT", "ETHUSDT")
     assert parameters.limit(500, 1000) == 1000
     assert parameters.times() == (0, None)
+    in_micros = RequestParameters([("startTime", "1732960800000001"), ("endTime", "1732960800002999")], KNOWN)
+    assert in_micros.times_us() == (1732960800000001, 1732960800002999)
+    assert in_micros.times() == (1732960800001, 1732960800002)
+    in_millis = RequestParameters([("startTime", "1732960800001"), ("endTime", "1732960800001")], KNOWN)
+    assert in_millis.times_us() == (1732960800001000, 1732960800001999)
+    # A far future in ms, as clients write "no end", is no time of 1970 in µs.
+    assert RequestParameters([("endTime", "9999999999999")], KNOWN).times() == (None, END_MS)
     assert parameters.interval().code == "1M"
 
 

@@ -105,6 +105,20 @@ def test_candles_of_every_exchange_are_polars_to_the_digit(
     assert service.get(path, symbol=symbol, interval="3m", limit=1000) == expected[-1000:]
 
 
+@pytest.mark.parametrize(
+    ("code", "zone", "minutes"), [("1h", "05:45", 345), ("1d", "8", 480), ("1w", "-3:30", -210), ("1M", "+14:00", 840)]
+)
+def test_windows_are_those_of_the_time_zone(service: Service, code: str, zone: str, minutes: int) -> None:
+    local = service.trades.with_columns(pl.col("timestamp") + pl.duration(minutes=minutes))
+    expected = expected_klines(local, "binance", GENERATED, code)
+    for row in expected:
+        row[0], row[6] = row[0] - minutes * 60_000, row[6] - minutes * 60_000
+    given = {"symbol": GENERATED, "interval": code, "timeZone": zone}
+    assert service.get("/api/v3/klines", limit=1000, **given) == expected[-1000:]
+    assert service.get("/api/v3/klines", startTime=expected[1][0], limit=2, **given) == expected[1:3]
+    assert service.get("/api/v3/klines", endTime=expected[1][6], **given) == expected[:2]
+
+
 def test_times_and_limit_choose_candles_as_binance_does(service: Service) -> None:
     all_ = expected_klines(service.trades, "binance", GENERATED, "1d")
     opened = [row[0] for row in all_]
@@ -132,10 +146,17 @@ def test_times_and_limit_choose_candles_as_binance_does(service: Service) -> Non
         ("klines", {"symbol": "BTC' OR 1=1 --", "interval": "1m"}, -1100),
         ("klines", {"symbol": "BTCUSDT", "interval": "1m", "limit": "1;2"}, -1100),
         ("klines", {"symbol": "BTCUSDT", "interval": "1m", "startTime": 2, "endTime": 1}, -1128),
-        ("klines", {"symbol": "BTCUSDT", "interval": "1m", "timeZone": "5"}, -1130),
+        ("klines", {"symbol": "BTCUSDT", "interval": "1m", "timeZone": "14:01"}, -1130),
+        ("klines", {"symbol": "BTCUSDT", "interval": "1m", "timeZone": "8", "source": "venue"}, -1130),
         ("trades", {"symbol": "BTCUSDT", "limit": 0}, -1130),
         ("aggTrades", {"symbol": "BTCUSDT", "fromId": 1, "startTime": 1}, -1128),
+        ("aggTrades", {"symbol": "BTCUSDT", "fromId": 0, "startTime": 1}, -1128),
         ("ticker/price", {"symbols": '["BTCUSDT"'}, -1100),
+        ("ticker/24hr", {"symbol": "BTCUSDT", "type": "mini"}, -1130),
+        ("exchangeInfo", {"symbol": "BTCUSDT", "permissions": "SPOT"}, -1128),
+        ("exchangeInfo", {"permissions": "[SPOT]"}, -1100),
+        ("exchangeInfo", {"symbolStatus": "OPEN"}, -1130),
+        ("exchangeInfo", {"showPermissionSets": "no"}, -1130),
         ("ping", {"x": "1"}, -1104),
     ],
 )
@@ -166,9 +187,49 @@ def test_trades_are_the_newest_and_pages_of_them_are_whole(service: Service) -> 
         Decimal(one["price"]) * Decimal(one["qty"]) for one in newest
     ]
     assert [one["isBuyerMaker"] for one in newest] == [side == "SELL" for side in ordered["side"].to_list()[-10:]]
-    from_id = int(ordered["trade_id"][100])
+    ids = ordered["trade_id"].to_list()
+    first = service.get("/api/v3/aggTrades", symbol="BTCUSDT", fromId=0, limit=10)
+    assert [one["a"] for one in first] == [int(one) for one in ids[:10]]
+    from_id = int(ids[100])
     page = service.get("/api/v3/aggTrades", symbol="BTCUSDT", fromId=from_id, limit=1000)
-    assert [one["a"] for one in page] == [int(one) for one in ordered["trade_id"].to_list()[100:1100]]
+    assert [one["a"] for one in page] == [int(one) for one in ids[100:1100]]
+
+
+def test_markets_are_chosen_as_binance_does(service: Service) -> None:
+    def ask(**given: str) -> list[dict[str, Any]]:
+        return list(service.get("/api/v3/exchangeInfo", **given)["symbols"])
+
+    all_ = ask()
+    assert ask(permissions="SPOT") == ask(permissions='["MARGIN","SPOT"]') == all_
+    assert ask(permissions="MARGIN") == []
+    by_status = [ask(symbolStatus=status) for status in ("TRADING", "BREAK", "HALT")]
+    assert by_status == [[one for one in all_ if one["status"] == s] for s in ("TRADING", "BREAK", "HALT")]
+    assert ask(symbol="BTCUSDT", showPermissionSets="false")[0]["permissionSets"] == []
+
+
+def test_a_mini_ticker_has_no_changes(service: Service) -> None:
+    full, mini = (service.get("/api/v3/ticker/24hr", symbol="BTCUSDT", type=type_) for type_ in ("FULL", "MINI"))
+    assert full.keys() - mini.keys() == {"priceChange", "priceChangePercent", "weightedAvgPrice"}
+    assert mini.keys() <= full.keys()
+
+
+def test_times_are_in_the_unit_that_the_client_asks_for(service: Service) -> None:
+    def ask(path: str, unit: str, **given: Any) -> Any:
+        headers = {"X-MBX-TIME-UNIT": unit}
+        return requests.get(f"{service.url}{path}", {"symbol": "BTCUSDT", **given}, headers=headers, timeout=30).json()
+
+    of_market = service.trades.filter((pl.col("exchange") == "binance") & (pl.col("symbol") == "BTCUSDT"))
+    micros = of_market.sort("timestamp", "position")["timestamp"].dt.epoch("us").to_list()
+    day = expected_klines(service.trades, "binance", "BTCUSDT", "1d")[-1]
+    opened, closed = day[0] * 1000, day[6] * 1000 + 999
+    given = {"interval": "1d", "startTime": opened, "endTime": opened}
+    assert [row[0:7:6] for row in ask("/api/v3/klines", "MICROSECOND", **given)] == [[opened, closed]]
+    assert ask("/api/v3/klines", "MILLISECOND", **given) == [day]
+    assert [row["T"] for row in ask("/api/v3/aggTrades", "microsecond", startTime=micros[5], limit=3)] == micros[5:8]
+    assert [row["time"] for row in ask("/api/v3/trades", "MICROSECOND", limit=3)] == micros[-3:]
+    assert ask("/api/v3/ticker/24hr", "MICROSECOND")["openTime"] > 10**15
+    assert ask("/api/v3/klines", "SECOND", interval="1d")["code"] == -1194
+    assert ask("/fapi/v1/aggTrades", "MICROSECOND", limit=1) == []  # futures have no such header
 
 
 def test_ids_that_are_no_numbers_stay_as_they_are(service: Service) -> None:
@@ -269,20 +330,31 @@ def test_a_websocket_request_that_is_wrong_is_answered_and_harms_nothing(service
         async with websockets.connect(f"{service.url.replace('http', 'ws')}/ws") as socket_:
             for text in (
                 "{",
+                b"\xff",
                 "[]",
+                '{"method":"LIST_SUBSCRIPTIONS","id":true}',
                 '{"method":"DROP","id":1}',
                 '{"method":"SUBSCRIBE","params":"btcusdt@trade","id":2}',
                 '{"method":"SUBSCRIBE","params":["nosuch@trade"],"id":3}',
                 '{"method":"SUBSCRIBE","params":["btcusdt@kline_1s"],"id":4}',
                 '{"method":"UNSUBSCRIBE","params":["btcusdt@trade"],"id":5}',
+                '{"method":"SET_PROPERTY","params":["combined",1],"id":6}',
+                '{"method":"SET_PROPERTY","params":["nosuch",true],"id":7}',
+                '{"method":"SET_PROPERTY","params":["combined"],"id":8}',
+                b'{"method":"SET_PROPERTY","params":["combined",true],"id":9}',
+                '{"method":"GET_PROPERTY","params":["combined"],"id":10}',
             ):
                 await socket_.send(text)
                 answers.append(json.loads(await socket_.recv()))
         return answers
 
     answers = asyncio.run(talk())
-    assert [one.get("error", {}).get("code") for one in answers] == [2, 2, 2, 2, 2, 2, None]
-    assert [one["id"] for one in answers] == [None, None, 1, 2, 3, 4, 5]
+    assert [one.get("error", {}).get("code") for one in answers] == [
+        *(3, 3, 2, 2, 2, 2, 2, 2, None),
+        *(1, 0, 2, None, None),
+    ]
+    assert [one["id"] for one in answers] == [None, None, None, None, *range(1, 11)]
+    assert [one["result"] for one in answers[-2:]] == [None, True]
 
 
 def test_another_sites_page_opens_no_websocket(service: Service) -> None:

@@ -9,6 +9,7 @@ SELECT
     toString(silver.price) AS price,
     toString(silver.quantity) AS quantity,
     intDiv(toUnixTimestamp64Micro(silver.timestamp), 1000) AS time,
+    toUnixTimestamp64Micro(silver.timestamp) AS time_us,
     silver.side = 'SELL' AS is_buyer_maker,
     toUnixTimestamp64Micro(silver.validated_at) AS validated,
     cityHash64(silver.exchange, silver.symbol, silver.insert_token, toDate(silver.timestamp)) AS insert

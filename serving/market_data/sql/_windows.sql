@@ -2,6 +2,8 @@
 {%- macro window(moment, seconds, offset) -%}
 {% if seconds %}
 toDateTime64(intDiv(toUnixTimestamp64Second({{ moment }}) - {{ offset }}, {{ seconds }}) * {{ seconds }} + {{ offset }}, 0, 'UTC')
+{%- elif offset %}
+toDateTime64(toStartOfMonth({{ moment }} - toIntervalSecond({{ offset }})), 0, 'UTC') + toIntervalSecond({{ offset }})
 {%- else %}
 toDateTime64(toStartOfMonth({{ moment }}), 0, 'UTC')
 {%- endif %}
