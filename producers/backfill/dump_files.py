@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NewType, cast
 
 import requests
 from urllib3.exceptions import HTTPError
@@ -62,13 +62,13 @@ class DumpFolder:
         return files
 
 
-# The base of a URL, or a folder.
-Source = str | DumpFolder
+DumpUrl = NewType("DumpUrl", str)  # the base of the files' addresses
+Source = DumpUrl | DumpFolder
 
 
 def source_of(text: str) -> Source:
     """What the `--source` of a run names. One run asks one source, so that it walks a folder once."""
-    return text if text.lower().startswith(("http://", "https://")) else DumpFolder(text)
+    return DumpUrl(text) if text.lower().startswith(("http://", "https://")) else DumpFolder(text)
 
 
 @contextmanager

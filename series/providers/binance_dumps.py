@@ -47,13 +47,16 @@ class BinanceDumps:
             raise SeriesError(
                 f"{question.exchange}: Binance has no files of its bars with volumes in coins; use --provider ccxt"
             )
+        source = dump_files.source_of(self._source)
         for name, folder in _months(question) if _is_of_rates(question) else _days(question):
-            for answer in await asyncio.to_thread(self._of_file, question, market, name, folder):
+            for answer in await asyncio.to_thread(self._of_file, question, market, name, folder, source):
                 yield answer
 
-    def _of_file(self, question: Question, market: str, name: str, folder: str) -> list[Answer]:
+    def _of_file(
+        self, question: Question, market: str, name: str, folder: str, source: dump_files.Source
+    ) -> list[Answer]:
         try:
-            with dump_files.opened(name, market, folder, self._source) as stored:
+            with dump_files.opened(name, market, folder, source) as stored:
                 found = [
                     self._answer(question, f"{where}#{number}", lines)
                     for where, content in stored.entries(name)
