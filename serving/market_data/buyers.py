@@ -17,6 +17,7 @@ TRADES = "silver_trades"
 _MOST_COLD_SECONDS = 7 * 86_400
 # So many candles are cached, some 30 MB; the least recently used ones are dropped first.
 _MOST_REMEMBERED = 100_000
+_NEVER = "2299-12-31 23:59:59"
 # Any new trade of a candle changes one of these columns: two states that agree in them have the same trades.
 _FINGERPRINT = ("updated_at", "trade_count", "volume", "quote_volume", "buy_volume")
 _Candle = tuple[str, str, int, int]
@@ -50,6 +51,7 @@ class Buyers:
                 "markets": sorted({(row["exchange"], row["symbol"]) for row in uncached}),
                 "from": since,
                 "until": until,
+                "seen": _newest_update(uncached),
             },
             trades=f"{TRADES}_all" if 0 < cold_seconds <= _MOST_COLD_SECONDS else TRADES,
             seconds=interval.seconds,
@@ -80,6 +82,13 @@ class Buyers:
         self._remembered[_candle(interval, row)] = _fingerprint(row), row["buy_quote_volume"]
         while len(self._remembered) > self._most:
             self._remembered.popitem(last=False)
+
+
+def _newest_update(rows: Sequence[Row]) -> str:
+    """When the newest trade of these candles was validated (UTC); `_NEVER` if Iceberg, which does not say, has some."""
+    if any(row["updated_at"] is None for row in rows):
+        return _NEVER
+    return max(str(row["updated_at"]) for row in rows)
 
 
 def _candle(interval: Interval, row: Row) -> _Candle:

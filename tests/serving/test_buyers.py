@@ -91,6 +91,27 @@ def test_only_candles_that_changed_are_summed_again(settings: Settings, hot: Hot
     asyncio.run(run())
 
 
+def test_a_trade_that_comes_between_two_questions_is_left_out(settings: Settings, hot: HotTables) -> None:
+    interval = INTERVALS["3m"]
+    read = trades((1, 0, "BUY", "0.25"), (2, 1, "SELL", "0.5"), (3, 2, "BUY", "0.5"))
+    hot.insert("silver_trades", silver_rows(read))
+
+    async def run() -> None:
+        reader = HotReader(settings)
+        candles = Candles(reader)
+        try:
+            rows = await candles.rows(interval, [MARKET], 1000, with_state=False)
+            late = trades((4, 1, "BUY", "3"), arrived=FIRST + timedelta(hours=1))
+            hot.insert("silver_trades", silver_rows(late))
+            await candles.add_buyers(interval, rows)
+            told = {row["opened"]: Decimal(row["buy_quote_volume"]) for row in rows}
+            assert told == bought(read, timedelta(minutes=3))
+        finally:
+            await reader.close()
+
+    asyncio.run(run())
+
+
 def test_another_side_of_the_same_trade_is_another_candle(settings: Settings, hot: HotTables) -> None:
     """A correction may change neither the number nor the time of a candle's trades."""
     interval = INTERVALS["1m"]

@@ -1,5 +1,5 @@
 {#- Quote volume whose taker bought, by window, which Gold does not keep; `trade_count` says whether Silver still has
-    every trade of the candle. -#}
+    every trade of the candle. Trades validated after `seen` came after the candles were read. -#}
 {% import '_windows.sql' as windows %}
 {% import '_counting.sql' as counting with context %}
 SELECT
@@ -12,5 +12,6 @@ FROM {{ trades }} AS silver
 WHERE (silver.exchange, silver.symbol) IN {markets:Array(Tuple(String, String))}
   AND silver.timestamp >= fromUnixTimestamp64Second({from:Int64}, 'UTC')
   AND silver.timestamp < fromUnixTimestamp64Second({until:Int64}, 'UTC')
+  AND silver.validated_at <= {seen:DateTime64(6, 'UTC')}
   AND {{ counting.is_counted('silver') }}
 GROUP BY exchange, symbol, opened
