@@ -221,6 +221,8 @@ def test_a_topic_that_was_lost_is_not_taken_for_the_one_before(tmp_path: Path) -
     broker.close()
 
 
+# Of the fast tier: its siblings with one sink.
+@pytest.mark.nightly
 def test_two_sinks_get_every_row_though_one_of_them_fails_first(brokers: str, tmp_path: Path) -> None:
     chain, second = Chain(raw_brokers=brokers, out_brokers=brokers), Chain(out_brokers="127.0.0.1:1")
     other_sink = second.tables()[3].replace("m.s ", "m.s_second ")

@@ -26,6 +26,8 @@ def settings(http_port: int, tmp_path: Path) -> Settings:
     return new_settings(http_port, tmp_path)
 
 
+# Of the fast tier: tests/cli/test_chart.py, and the views of both tiers in tests/offload/retention.
+@pytest.mark.nightly
 def test_a_chart_has_the_candles_of_both_tiers(
     settings: Settings, hot: HotTables, tape: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

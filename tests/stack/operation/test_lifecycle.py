@@ -106,6 +106,8 @@ def test_the_schedules_run_with_the_stack(shared_stack: Path, medallion: Medalli
     assert last_run()["started_at"] == first["started_at"]
 
 
+# Of the fast tier: tests/offload/commands/test_status.py, of a deployed stack.
+@pytest.mark.nightly
 def test_a_broker_that_does_not_answer_hides_nothing_else(shared_stack: Path, medallion: Medallion) -> None:
     before = pids(shared_stack)
     os.kill(before["broker"], signal.SIGSTOP)
@@ -201,7 +203,7 @@ def test_passwords_reach_every_command(shared_stack: Path, medallion: Medallion)
     )
 
 
-# Its siblings: test_a_broker_that_does_not_answer_hides_nothing_else, and tests/chaos, which kills the node.
+# Of the fast tier: tests/chaos, which kills the node.
 @pytest.mark.nightly
 def test_a_silent_node_is_started_again(shared_stack: Path, medallion: Medallion) -> None:
     stack = shared_stack
