@@ -2,8 +2,8 @@
 
 Most trades are in Silver exactly as today's rules make them. To find the others, each trade id has a slot. A slot adds
 the hashes of the valid messages with the id and subtracts those of Silver's rows. If a slot is zero, its messages and
-rows are the same, in the same numbers. Silver may still have two messages of one trade as two rows: a bit for each id
-tells.
+rows are the same, in the same numbers. Silver may still have two messages of one trade as two rows: the hashes of all
+ids tell.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from schemas.coordinates import COORDINATES
 # With a million slots few trade ids of a day share one. Ids that share a slot are compared together.
 SLOTS = 1 << 20
 _MESSAGE_SLOTS = 1 << 23
-# Of a day of two million trades one id in 130 shares its bit with another id, and is suspect for nothing.
-_ID_BITS = 1 << 28
+# Twelve bytes each. Of a larger day, ids that Silver has twice are found one market at a time.
+_MOST_IDS = 8_000_000
 _SLOT_SEED, _MESSAGE_SEED, _ID_SEED = 0x452821E638D01377, 0xBE5466CF34E90C6C, 0xC0AC29B7C97C50DD
 # Two hashes of 64 bits: different rows have the same sums with a probability of about 10^-38.
 _SEEDS = (0x243F6A8885A308D3, 0x13198A2E03707344)
@@ -47,7 +47,8 @@ class IdChecksums:
         self._rows = np.zeros(slots, dtype=np.uint32)
         self._suspect = np.zeros(slots, dtype=np.bool_)
         self._messages = np.zeros(_MESSAGE_SLOTS, dtype=np.bool_)
-        self._ids = np.zeros(_ID_BITS // 8, dtype=np.uint8)
+        self._ids: list[tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]] = []
+        self._known_ids = 0
         self._unequal: Flags | None = None
         self._lock = Lock()
 
@@ -66,7 +67,11 @@ class IdChecksums:
             self._messages[slots] = True
         self._add(rows, np.subtract)
         self.mark_suspect(rows.filter(pl.col("insert_token").str.starts_with(REDERIVED_TOKEN))["trade_id"])
-        self.mark_suspect(rows["trade_id"].filter(self._repeated(rows.select(IDENTITY))))
+        ids = rows.select(IDENTITY).hash_rows(_ID_SEED).to_numpy(), self._slots(rows["trade_id"]).astype(np.uint32)
+        with self._lock:
+            if self._known_ids < _MOST_IDS:
+                self._ids.append(ids)
+                self._known_ids += rows.height
 
     def add_rejects(self, messages: pl.DataFrame) -> None:
         """Add messages that a rule rejects; their trade ids are suspect."""
@@ -104,20 +109,20 @@ class IdChecksums:
                 apply.at(sums, slots, row_hashes)
             self._unequal = None
 
-    def _repeated(self, ids: pl.DataFrame) -> pl.Series:
-        """Whether Silver has an id (`IDENTITY`) twice in these rows, or in those before. False is certain."""
-        bits = _hashed(ids, _ID_SEED, _ID_BITS)
-        places, masks = bits >> 3, np.left_shift(1, bits & 7).astype(np.uint8)
-        with self._lock:
-            were_before = (self._ids[places] & masks) != 0
-            np.bitwise_or.at(self._ids, places, masks)
-        return pl.Series(were_before) | ids.is_duplicated()
+    def _mark_repeated(self) -> None:
+        """Make ids suspect that several rows of Silver have."""
+        ordered = np.sort(np.concatenate([np.empty(0, np.uint64), *(hashes for hashes, _ in self._ids)]))
+        repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+        for hashes, slots in self._ids if repeated.size else ():
+            self._suspect[slots[np.isin(hashes, repeated)]] = True
+        self._ids = []
 
     def _slots(self, trade_ids: pl.Series) -> npt.NDArray[np.int64]:
         return _hashed(trade_ids.to_frame(), _SLOT_SEED, len(self._suspect))
 
     def _suspect_slots(self) -> Flags:
         if self._unequal is None:
+            self._mark_repeated()
             self._unequal = self._suspect | self._sums.any(axis=0)
         return self._unequal
 
