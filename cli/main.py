@@ -186,15 +186,12 @@ def main() -> None:
     except MedallionError as error:
         console.print(f"error: {_full_disk(error) or error}", style="red")
         sys.exit(1)
-    except ValidationError as error:
-        if error.title != Settings.__name__:
-            console.print(f"error: {_store(error)}", style="red")
-            sys.exit(1)
-        for fault in error.errors():
-            name = "_".join(str(part) for part in fault["loc"]).upper()
-            console.print(f"error: {f'MEDALLION_{name}: ' if name else ''}{fault['msg']}", style="red")
-        sys.exit(2)
     except Exception as error:
+        if isinstance(error, ValidationError) and error.title == Settings.__name__:
+            for fault in error.errors():
+                name = "_".join(str(part) for part in fault["loc"]).upper()
+                console.print(f"error: {f'MEDALLION_{name}: ' if name else ''}{fault['msg']}", style="red")
+            sys.exit(2)
         explained = _full_disk(error) or _wrong_path(error) or _store(error)
         if not explained:
             raise

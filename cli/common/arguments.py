@@ -69,16 +69,17 @@ def near(name: str, known: Collection[str]) -> str:
     return f" (near it: {', '.join(found)})" if found else ""
 
 
-def check_names(settings: Settings, exchange: str, symbol: str, *, canonical: bool) -> None:
+def check_names(settings: Settings, exchange: str, symbol: str, *, canonical: bool) -> SymbolRegistry:
     """Check that the settings or the symbols file know an exchange code and a symbol ("": any).
 
-    A symbol is the exchange's own; with `canonical` also ours.
+    A symbol is the exchange's own; with `canonical` also ours. Returns the content of the symbols file.
 
     Raises:
         UnknownNameError: one of them is unknown.
         RegistryError: the symbols file cannot be used.
     """
-    registered = SymbolRegistry.load(settings.symbols_file).content.exchanges
+    registry = SymbolRegistry.load(settings.symbols_file)
+    registered = registry.content.exchanges
     codes = {*settings.exchanges, *registered}
     if exchange and exchange not in codes:
         raise UnknownNameError(
@@ -88,7 +89,7 @@ def check_names(settings: Settings, exchange: str, symbol: str, *, canonical: bo
     own = {name for one in markets.values() for name in own_names(one)}
     ours = {entry.canonical for one in markets.values() for entry in one.values()}
     if not symbol or symbol in own or (canonical and symbol in ours):
-        return
+        return registry
     where = f"of {exchange} " if exchange else ""
     if symbol in ours:
         spelled = sorted({name for one in markets.values() for name, entry in one.items() if entry.canonical == symbol})

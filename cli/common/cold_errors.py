@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+
 import requests
 from pyarrow import ArrowException
 from pydantic import ValidationError
@@ -16,7 +18,7 @@ _REMEDY = "`medallion doctor` checks disks, catalog and bucket; then run the sam
 
 def explain_store(error: Exception) -> str:
     """What is said of a failure of a file, the catalog or the bucket; "" for any other failure."""
-    if isinstance(error, RESTError | NoSuchTableError | SQLAlchemyError | ValidationError):
+    if isinstance(error, RESTError | NoSuchTableError | SQLAlchemyError) or _is_strange_answer(error):
         # The text of SQLAlchemy has the statement, too.
         return _said("The Iceberg catalog refuses, or answers what no catalog does", _reason(error))
     if isinstance(error, requests.RequestException):
@@ -28,6 +30,14 @@ def explain_store(error: Exception) -> str:
     if isinstance(error, OSError):
         return _said("A file or a bucket cannot be read or written", error)
     return ""
+
+
+def _is_strange_answer(error: Exception) -> bool:
+    """Whether pyiceberg cannot read what a catalog answered. Models of our own fail by our own mistakes."""
+    if not isinstance(error, ValidationError):
+        return False
+    names = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return any(name.partition(".")[0] == "pyiceberg" for name in names)
 
 
 def _reason(error: Exception) -> object:

@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.common.context import server_error
+from cli.common.context import ServerError, server_error
 from config.clickhouse_arrow import select_arrow
-from config.clickhouse_ping import check_answers
+from config.clickhouse_ping import SilentServerError, check_answers
 from config.connections import clickhouse_http
 from config.settings import Settings
 
@@ -27,18 +27,20 @@ def http_client(settings: Settings) -> Iterator[Client]:
     For commands: nothing is repeated, and a server that does not answer ends the command with a message.
 
     Raises:
-        SilentServerError: the server takes the connection and does not answer.
-        ServerError: the client's errors inside the `with` block. All other errors pass: they are not ClickHouse's.
+        ServerError: the server does not answer, or the client's errors inside the `with` block. All other errors pass:
+            they are not ClickHouse's.
     """
     import clickhouse_connect  # noqa: PLC0415 - takes a second, which most commands need not wait
     from clickhouse_connect.driver.exceptions import ClickHouseError  # noqa: PLC0415
     from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
-    check_answers(settings)
     try:
+        check_answers(settings)
         client = clickhouse_connect.get_client(**clickhouse_http(settings))
         with closing(client):
             yield client
+    except SilentServerError as error:
+        raise ServerError(str(error)) from error
     # The client's connections are urllib3's, which turns every error of a socket into one of its own.
     except (ClickHouseError, HTTPError) as error:
         address = f"{settings.clickhouse_host}:{settings.clickhouse_http_port}"

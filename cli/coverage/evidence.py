@@ -207,15 +207,14 @@ def days_lacking_nothing(
     return {own: {one.day for one in found if one.symbol == symbol} for own, symbol in symbols.items()}
 
 
-def days_that_left(settings: Settings, start: datetime, end: datetime) -> list[date]:
-    """The UTC days of [start, end) whose Silver has left ClickHouse for Iceberg.
+def days_that_left(settings: Settings, first: date, last: date) -> list[date]:
+    """The UTC days from `first` to `last`, both included, whose Silver has left ClickHouse for Iceberg.
 
     Raises:
         ServerError: ClickHouse does not answer.
     """
-    since, until = (int(f"{moment:%Y%m%d}") for moment in (start, end - timedelta(microseconds=1)))
     with http_client(settings) as client:
-        found = rows(client, "left_days", {"since": since, "until": until})
+        found = rows(client, "left_days", {"since": int(f"{first:%Y%m%d}"), "until": int(f"{last:%Y%m%d}")})
     return [row["day"] for row in found]
 
 

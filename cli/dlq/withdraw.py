@@ -10,7 +10,6 @@ import typer
 from cli.common.arguments import check_names
 from cli.common.context import DataDirOption, JsonOption, YesOption, err, load_settings, out, print_json, print_table
 from cli.dlq.accept import SHOWN, carry_out, described, print_candles, print_days
-from config.registry import SymbolRegistry
 from producers.backfill import dumps
 from producers.backfill.dump_files import source_of
 from producers.backfill.dumps import Day, DumpError
@@ -56,12 +55,9 @@ def withdraw(
     if day and exchange not in dumps.markets():
         raise typer.BadParameter(f"--day is for {', '.join(dumps.markets())}: give the ids of the trades")
     settings = load_settings(data_dir)
-    check_names(settings, exchange, symbol, canonical=False)
-    lookup = SymbolRegistry.load(settings.symbols_file).lookup
-    canonical = next(
-        row["canonical"] for row in lookup if (row["exchange"], row["exchange_symbol"]) == (exchange, symbol)
-    )
-    market = exchange, canonical
+    lookup = check_names(settings, exchange, symbol, canonical=False).lookup
+    ours = next(row["canonical"] for row in lookup if (row["exchange"], row["exchange_symbol"]) == (exchange, symbol))
+    market = exchange, ours
     tiers = Tiers.open(settings)
     with err.status("Comparing …"):
         chosen = _lacking(tiers, market, Day(exchange, symbol, day.date()), source) if day else trade_id or []

@@ -124,7 +124,7 @@ def backfill(
                     wanted, start, end, settings, checkpoint, source=source, workers=workers, progress=watch
                 )
             report.left_out = len(left_out)
-            report.left_days = _left_days(settings, start, end) if report.published else []
+            _note_left_days(report, settings, [day for day in every if _is_touched(day, spans)])
     if as_json:
         print_json(report)
     else:
@@ -194,12 +194,15 @@ def _needless(
         return {}
 
 
-def _left_days(settings: Settings, start: datetime, end: datetime) -> list[str]:
-    """The days whose Silver has left ClickHouse. [] if ClickHouse is away."""
+def _note_left_days(report: BackfillReport, settings: Settings, read: Sequence[Day]) -> None:
+    """Set `left_days`: those of the days that were read. None if ClickHouse is away."""
+    if not report.published:
+        return
+    dates = {day.date for day in read}
     try:
-        return [str(day) for day in days_that_left(settings, start, end)]
-    except ServerError:
-        return []
+        report.left_days = [str(day) for day in days_that_left(settings, min(dates), max(dates)) if day in dates]
+    except ServerError as error:
+        err.print(f"warning: nobody knows which of these days have left ClickHouse. {error}", markup=False)
 
 
 def _is_touched(day: Day, spans: Sequence[tuple[str, int, int]]) -> bool:
@@ -236,7 +239,7 @@ def _show(report: BackfillReport) -> None:
         first, last = report.left_days[0], report.left_days[-1]
         out.print(
             f"{len(report.left_days):,} of these days have left ClickHouse ({first} to {last}): trades that Iceberg has"
-            " count twice now. After the next offload `medallion rederive` of these days leaves it once."
+            " count twice now. After the next offload `medallion rederive` of these days leaves each once."
         )
     if report.gaps_healed:
         out.print(f"{report.gaps_healed:,} known gaps are full now.")

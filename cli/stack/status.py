@@ -18,7 +18,6 @@ from cli.common.workers import print_workers, worker_rules
 from cli.stack import alerts, connecting, producing
 from cli.stack.answering import seen_now
 from cli.stack.commands import endpoints, print_state
-from config.clickhouse_ping import SilentServerError
 from config.connections import clickhouse_native
 from config.process.disks import FULL
 from config.settings import Settings
@@ -127,7 +126,7 @@ def _clickhouse_trouble(settings: Settings) -> str:
         # The client logs in and asks for the server's version.
         with http_client(settings):
             return ""
-    except (ServerError, SilentServerError) as error:
+    except ServerError as error:
         return str(error)
 
 

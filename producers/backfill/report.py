@@ -16,8 +16,8 @@ class BackfillReport:
     trades that the exchange does not serve. `left_out`: complete days that were not read.
 
     `share`: the finished part of the work, 0 to 1. `gaps`: newly found gaps, which lack `gap_trades`. `gaps_healed`:
-    gaps that are full now. `left_days`: days of the span whose Silver had left ClickHouse, if trades were published.
-    Silver takes their trades as new.
+    gaps that are full now. `left_days`: days that were read and whose Silver has left ClickHouse, so that it takes
+    their trades as new.
     """
 
     parts: int = 0

@@ -15,6 +15,7 @@ import requests
 import sqlalchemy as sa
 from pydantic import BaseModel, ValidationError
 from pyiceberg.exceptions import NoSuchTableError, ServerError, UnauthorizedError
+from pyiceberg.table.metadata import TableMetadataUtil
 
 import cli.main
 from config.settings import Settings
@@ -25,15 +26,15 @@ from tests.http_server import serving
 Server = Callable[[], AbstractContextManager[int]]
 
 
-class Answer(BaseModel):
-    """What a catalog answers."""
+class Ours(BaseModel):
+    """A model of our own."""
 
     name: str
 
 
-def no_answer_of_a_catalog() -> ValidationError:
+def refused_by(read: Callable[[], object]) -> ValidationError:
     with pytest.raises(ValidationError) as refused:
-        Answer.model_validate_json("<html>")
+        read()
     return refused.value
 
 
@@ -44,7 +45,7 @@ def no_answer_of_a_catalog() -> ValidationError:
         (UnauthorizedError("no token"), "catalog refuses, .*: no token"),
         (NoSuchTableError("Table does not exist: cold.raw_trades"), "catalog refuses, .*: Table does not exist"),
         (sa.exc.OperationalError("SELECT secret", {}, Exception("no memory")), "catalog refuses, .*: no memory"),
-        (no_answer_of_a_catalog(), "answers what no catalog does: Invalid JSON: .*"),
+        (refused_by(lambda: TableMetadataUtil.parse_obj({"format-version": 2})), "answers what no catalog does: Field"),
         (requests.ConnectionError("Connection refused"), "A server does not answer: Connection refused"),
         (OSError("When getting information for key 'a': NETWORK"), "A file or a bucket cannot be .*: When getting"),
         (OSError(5, "Input/output error"), "A file or a bucket cannot be .*: .*Input/output error"),
@@ -71,12 +72,13 @@ def test_a_failure_of_a_store_is_one_sentence(
     assert "Stack trace" not in line
 
 
-def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("failure", [KeyError("ours"), refused_by(lambda: Ours.model_validate_json("<html>"))])
+def test_a_fault_of_ours_keeps_its_traceback(failure: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def app() -> None:
-        raise KeyError("ours")
+        raise failure
 
     monkeypatch.setattr(cli.main, "app", app)
-    with pytest.raises(KeyError):
+    with pytest.raises(type(failure)):
         cli.main.main()
 
 

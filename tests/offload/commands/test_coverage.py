@@ -375,7 +375,8 @@ def test_a_back_fill_asks_only_for_what_is_missing(
     report = fill()
     assert (report["parts"], report["skipped"], report["left_out"], report["published"]) == (3, 3, 1, 0)
     # Silver has no day 2 any more, and takes its trades as new.
-    hot.client.command("INSERT INTO left_partitions (table_name, partition_id) VALUES ('silver_trades', 20260302)")
+    left = "INSERT INTO left_partitions (table_name, partition_id) VALUES"
+    hot.client.command(f"{left} ('silver_trades', 20260302), ('silver_trades', 20260305), ('trades_raw', 20260303)")
     (tmp_path / "BTCUSDT-trades-2026-03-02.csv").write_text(csv_of([11, 12], 2))
     report = fill("--again")
     assert (report["published"], report["left_days"]) == (2, ["2026-03-02"])
