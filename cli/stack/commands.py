@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -107,12 +106,21 @@ def _hold(folder: Path, state: StackState) -> None:
     err.print("Press Ctrl-C to stop it.")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        while psutil.pid_exists(state.supervisor_pid):
-            time.sleep(0.5)
-        err.print(f"The supervisor ended; see {folder / 'logs' / 'supervisor.log'}.")
-        raise typer.Exit(1)
+        # It is a child of this process, and counts as running until this process has waited for it.
+        if _exit_code(state.supervisor_pid) != 0:
+            err.print(f"The supervisor ended; see {folder / 'logs' / 'supervisor.log'}.")
+            raise typer.Exit(1)
+        err.print(f"The stack on {folder} was stopped.")
     except KeyboardInterrupt:
         control.stop(folder)
+
+
+def _exit_code(pid: int) -> int | None:
+    """Wait for a child process. None: it ended before, and nobody knows how."""
+    try:
+        return psutil.Process(pid).wait()
+    except psutil.NoSuchProcess:
+        return None
 
 
 def down(

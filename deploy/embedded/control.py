@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from config.places import state_folder
 from config.settings import Settings
@@ -101,15 +102,28 @@ def stop(data_dir: Path) -> bool:
         process = _own_process(state.supervisor_pid, "deploy.embedded.supervisor")
         if process is not None:
             process.terminate()
+            ended = Retrying(
+                retry=retry_if_result(lambda ended: not ended),
+                stop=stop_after_delay(STOP_TIMEOUT_S),
+                wait=wait_fixed(POLL_S),
+            )
             try:
-                process.wait(STOP_TIMEOUT_S)
-            except psutil.TimeoutExpired as error:
+                ended(_has_ended, process)
+            except RetryError as error:
                 raise StackError(
                     f"The supervisor (pid {state.supervisor_pid}) did not stop within {STOP_TIMEOUT_S:.0f} s; "
                     f"see {directory.logs}, then kill it."
                 ) from error
     survivors = _remove_survivors(directory)
     return was_running or survivors > 0
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    """Whether it runs no more, even if its parent, a suspended `medallion up`, has not noticed yet."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def find(data_dir: Path | None) -> StackState:

@@ -8,6 +8,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -26,7 +28,7 @@ from ddl.layers import load_layers
 from deploy.embedded.layout import DataDir
 from series.schedules.state import ScheduleStates
 from tests.node.conftest import eventually as wait_until
-from tests.stack.conftest import Medallion
+from tests.stack.conftest import Medallion, clean_environment
 
 pytestmark = pytest.mark.stack
 
@@ -249,6 +251,29 @@ def test_down_leaves_no_process_and_loses_no_row(shared_stack: Path, medallion: 
     )
     medallion("drain", "--data-dir", folder)
     assert medallion("query", count, "--data-dir", folder).stdout.split() == ["452", "452"]
+
+
+@pytest.mark.parametrize("is_suspended", [False, pytest.param(True, marks=pytest.mark.nightly)])
+def test_down_ends_an_up_in_the_foreground(
+    applied: Path, tmp_path: Path, medallion: Medallion, state_home: Path, is_suspended: bool
+) -> None:
+    """Neither command waits for a process that has ended, nor `down` for an `up` that Ctrl-Z has suspended."""
+    folder = shutil.copytree(applied, tmp_path / "stack", symlinks=True)
+    shown = subprocess.Popen(
+        [sys.executable, "-m", "cli", "up", "--data-dir", folder],
+        env=clean_environment(state_home),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert shown.stderr is not None
+    assert any("Press Ctrl-C" in line for line in shown.stderr)
+    if is_suspended:
+        shown.send_signal(signal.SIGSTOP)
+    down = medallion("down", "--data-dir", folder, timeout=50)
+    shown.send_signal(signal.SIGCONT)
+    assert "Stopped the stack" in down.stderr
+    _, said = shown.communicate(timeout=10)
+    assert (shown.returncode, "was stopped" in said) == (0, True)
 
 
 def test_a_taken_port_is_named(tmp_path: Path, medallion: Medallion) -> None:
