@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import sys
 
+from config.process import stopping
+
 
 def main() -> None:
     """Run the command line. Ctrl-C is answered also while its modules are still loading, which may take seconds."""
     _open_closed_streams()
     try:
+        stopping.raise_on_signals()
         from cli.main import main as run  # noqa: PLC0415 - here, so that Ctrl-C is caught
 
         run()
-    except KeyboardInterrupt:
-        sys.stderr.write("Stopped by Ctrl-C.\n")
-        sys.exit(130)
+    except KeyboardInterrupt as stopped:
+        sys.stderr.write(f"Stopped by {stopping.name_of(stopped)}.\n")
+        sys.exit(stopping.exit_code(stopped))
 
 
 def _open_closed_streams() -> None:

@@ -24,8 +24,6 @@ from config.process.disks import no_space
 from config.process.optional_imports import PANDAS, do_without
 from config.settings import Settings
 
-# The exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT.
-CTRL_C = 130
 # Command → its function, or the Typer application of a group of commands; and the first sentences of its own help, so
 # that `--help` and the shell's completion import no command. The order is that of `--help`.
 COMMANDS = {
@@ -135,7 +133,7 @@ class LazyGroup(typer.core.TyperGroup):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command. If it has no message of its own for Ctrl-C, Ctrl-C ends it with this one."""
+        """Run a command. If it has no message of its own for a signal that stops it, it has this one."""
         with explained(lambda: "The command did not end: run it again."):
             return super().invoke(ctx)
 
@@ -173,7 +171,10 @@ def medallion() -> None:
 
 
 def main() -> None:
-    """Run the command line; an expected failure is one line on standard error and exit code 1, after Ctrl-C 130."""
+    """Run the command line; an expected failure is one line on standard error and exit code 1.
+
+    After a signal the exit code is 128 and its number: 130 for Ctrl-C.
+    """
     do_without(PANDAS)
     for library in _LIBRARIES:
         logging.getLogger(library).addHandler(logging.NullHandler())
@@ -182,7 +183,7 @@ def main() -> None:
         app()
     except StoppedError as stopped:
         console.print(str(stopped), style="yellow")
-        sys.exit(CTRL_C)
+        sys.exit(stopped.exit_code)
     except MedallionError as error:
         console.print(f"error: {_full_disk(error) or error}", style="red")
         sys.exit(1)

@@ -24,6 +24,7 @@ from apscheduler.triggers.cron import CronTrigger
 from config.process import metrics_server
 from config.process.disk_metrics import DiskMetrics
 from config.process.disks import FULL, local_folder, measure
+from config.process.stopping import stop_signals
 from config.settings import Settings
 from offload.errors import OffloadStoppedError
 from offload.jobs import OffloadJobs
@@ -110,13 +111,15 @@ class OffloadService:
         return f"no successful run for {quiet:.0f} s" if quiet > OVERDUE_SECONDS else ""
 
     def serve(self, ready: Callable[[int], None] = lambda _: None) -> None:
-        """Run until SIGTERM, SIGINT or `stop`, then finish the slice under way. `ready` is given the metrics port.
+        """Run until SIGTERM, SIGINT, SIGHUP or `stop`, then finish the slice under way.
+
+        `ready` is given the metrics port.
 
         Raises:
             OSError: the metrics port is taken.
         """
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in stop_signals():
                 signal.signal(number, lambda *_: self.stop.set())
         asyncio.run(self._serve(ready))
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import time
 from collections.abc import Callable, Sequence
 
 from config.process.garbage import leave_start_out
+from config.process.stopping import stop_signals
 from config.settings import Settings
 from config.symbols.markets import Markets
 from producers import health, metrics
@@ -166,7 +166,7 @@ def run_until_signal(
     markets: Markets | None = None,
     flush_s: float = FLUSH_S,
 ) -> LiveCounters:
-    """As `run`, in a process of its own. SIGTERM and SIGINT stop it; the publisher is still flushed.
+    """As `run`, in a process of its own. SIGTERM, SIGINT and SIGHUP stop it; the publisher is still flushed.
 
     Raises:
         as `run`.
@@ -174,7 +174,7 @@ def run_until_signal(
 
     async def main() -> LiveCounters:
         stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in stop_signals():
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         leave_start_out()
         return await run(

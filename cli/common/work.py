@@ -1,4 +1,4 @@
-"""Long work of a command: its progress bar, and what Ctrl-C says about it."""
+"""Long work of a command: its progress bar, and what is said where Ctrl-C or another signal ends it."""
 
 from __future__ import annotations
 
@@ -10,24 +10,32 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from cli.common.context import err
 from config.errors import MedallionError
+from config.process import stopping
 
 
 class StoppedError(MedallionError):
-    """Ctrl-C ended the command; the message says what was done, what is left and how to go on."""
+    """A signal ended the command; the message says what was done, what is left and how to go on."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 @contextmanager
 def explained(say: Callable[[], str]) -> Iterator[None]:
-    """Within it Ctrl-C ends the command with the text of `say`, which is called when all cleaning up is over.
+    """Within it Ctrl-C, SIGTERM and SIGHUP end the command with the text of `say`, which is called when all cleaning up
+    is over, or when a second one has ended that.
 
     Raises:
-        StoppedError: Ctrl-C.
+        StoppedError: one of the signals came.
     """
     try:
         yield
     except KeyboardInterrupt as error:
         notes = getattr(error, "__notes__", [])  # what was lost on the way out: a publisher adds it
-        raise StoppedError(" ".join(["Stopped by Ctrl-C.", say(), *notes])) from error
+        when = " while it was cleaning up" if stopping.is_second(error) else ""
+        by = f"Stopped by {stopping.name_of(error)}{when}."
+        raise StoppedError(" ".join([by, say(), *notes]), stopping.exit_code(error)) from error
 
 
 @dataclass
@@ -49,7 +57,7 @@ class Work:
 
     @property
     def summary(self) -> str:
-        """What is done and what is left, for the message after Ctrl-C."""
+        """What is done and what is left, for the message after a signal."""
         return f"Done: {self._done}. Left: {self._left}."
 
 
@@ -59,11 +67,11 @@ def working(title: str, go_on: str, *, quiet: bool = False) -> Iterator[Work]:
 
     Args:
         title: what is done, as `Replaying`.
-        go_on: how to continue after Ctrl-C, a whole sentence.
+        go_on: how to continue after Ctrl-C or another signal, a whole sentence.
         quiet: show nothing: another program reads the answer (`--json`).
 
     Raises:
-        StoppedError: Ctrl-C; its message has what was shown last.
+        StoppedError: a signal came; its message has what was shown last.
     """
     progress = Progress(
         SpinnerColumn(),

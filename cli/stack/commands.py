@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -70,8 +69,7 @@ def up(
     environment.
     """
     folder = data_dir or DEFAULT_DATA_DIR
-    stopped = "The stack was starting and is stopped again; its folder stays as it is. `medallion up` starts it."
-    with explained(lambda: stopped), err.status("Starting the stack …") as spinner:
+    with explained(lambda: _after_stop(folder)), err.status("Starting the stack …") as spinner:
 
         def watch(state: StackState) -> None:
             spinner.update("Starting " + ", ".join(f"{service.name}: {service.state}" for service in state.services))
@@ -88,31 +86,45 @@ def up(
             serve=serve,
             schedules=schedules,
         )
+        if detach:
+            _show(state, as_json=as_json)
+            return
+        try:
+            _show(state, as_json=as_json)
+            err.print("Press Ctrl-C to stop it.")
+            # It is a child of this process, and counts as running until this process has waited for it.
+            ended = _exit_code(state.supervisor_pid)
+        except KeyboardInterrupt:
+            with err.status("Stopping the stack …"):
+                control.stop(folder)
+            err.print(f"Stopped the stack on {folder}.")
+            return
+        except BaseException:  # nobody reads what it prints
+            control.stop(folder)
+            raise
+    if ended != 0:
+        err.print(f"The supervisor ended; see {folder / 'logs' / 'supervisor.log'}.")
+        raise typer.Exit(1)
+    err.print(f"The stack on {folder} was stopped.")
+
+
+def _after_stop(folder: Path) -> str:
+    """What a signal has left of the stack."""
+    if control.is_running(folder):
+        return f"The stack on {folder} may still run: `medallion status` says, `medallion down` stops it."
+    return f"The stack on {folder} is stopped; its folder stays as it is. `medallion up` starts it."
+
+
+def _show(state: StackState, *, as_json: bool) -> None:
     if as_json:
         print_json(state)
-    else:
-        print_state(state)
-        if state.broker == "memory":
-            out.print(
-                "The in-memory broker keeps about 5 MB a partition and forgets all messages when it stops: it is for "
-                "demos and tests. The data of ClickHouse and the warehouse stay."
-            )
-    if not detach:
-        _hold(folder, state)
-
-
-def _hold(folder: Path, state: StackState) -> None:
-    """Stay in the foreground until Ctrl-C or SIGTERM, then stop the stack."""
-    err.print("Press Ctrl-C to stop it.")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        # It is a child of this process, and counts as running until this process has waited for it.
-        if _exit_code(state.supervisor_pid) != 0:
-            err.print(f"The supervisor ended; see {folder / 'logs' / 'supervisor.log'}.")
-            raise typer.Exit(1)
-        err.print(f"The stack on {folder} was stopped.")
-    except KeyboardInterrupt:
-        control.stop(folder)
+        return
+    print_state(state)
+    if state.broker == "memory":
+        out.print(
+            "The in-memory broker keeps about 5 MB a partition and forgets all messages when it stops: it is for "
+            "demos and tests. The data of ClickHouse and the warehouse stay."
+        )
 
 
 def _exit_code(pid: int) -> int | None:

@@ -83,7 +83,10 @@ def start(
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
             supervisor.terminate()
-        supervisor.wait(STOP_TIMEOUT_S)
+        try:
+            supervisor.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired as error:
+            raise _not_stopped(supervisor.pid, directory) from error
         raise
     _remember(directory.path)
     return state
@@ -110,12 +113,15 @@ def stop(data_dir: Path) -> bool:
             try:
                 ended(_has_ended, process)
             except RetryError as error:
-                raise StackError(
-                    f"The supervisor (pid {state.supervisor_pid}) did not stop within {STOP_TIMEOUT_S:.0f} s; "
-                    f"see {directory.logs}, then kill it."
-                ) from error
+                raise _not_stopped(process.pid, directory) from error
     survivors = _remove_survivors(directory)
     return was_running or survivors > 0
+
+
+def _not_stopped(pid: int, directory: DataDir) -> StackError:
+    return StackError(
+        f"The supervisor (pid {pid}) did not stop within {STOP_TIMEOUT_S:.0f} s; see {directory.logs}, then kill it."
+    )
 
 
 def _has_ended(process: psutil.Process) -> bool:

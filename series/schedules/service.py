@@ -7,7 +7,6 @@ minutes, or by the next scheduled run if that comes sooner.
 from __future__ import annotations
 
 import asyncio
-import signal
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -21,6 +20,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from config.process import metrics_server
+from config.process.stopping import stop_signals
 from series.quality.anomalies import Kind
 from series.quality.causes import Cause
 from series.quality.compare import EQUAL
@@ -105,7 +105,7 @@ class ScheduleService:
         self._scheduler.add_listener(self._raised, EVENT_JOB_ERROR)
 
     def serve(self, stop: threading.Event | None = None, ready: Callable[[int], None] = lambda _: None) -> None:
-        """Run until SIGTERM, SIGINT or `stop`. `ready` is called with the metrics port.
+        """Run until SIGTERM, SIGINT, SIGHUP or `stop`. `ready` is called with the metrics port.
 
         Runs under way end at once. Their stored rows stay, and the next run continues after them.
 
@@ -117,7 +117,7 @@ class ScheduleService:
     async def _serve(self, stop: threading.Event | None, ready: Callable[[int], None]) -> None:
         ended = asyncio.Event()
         if stop is None:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in stop_signals():
                 asyncio.get_running_loop().add_signal_handler(number, ended.set)
         server, port = await metrics_server.serve(
             self.metrics.registry, {"/healthz": self._health}, self._host, self._port

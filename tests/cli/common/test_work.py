@@ -1,4 +1,7 @@
-"""Invariant: Ctrl-C is answered with what was done, what is left and how to go on, by exit code 130, no traceback."""
+"""Invariant: a command that a signal ends says what was done, what is left and how to go on, without a traceback.
+
+Its exit code is 128 and the signal's number. That it leaves no process behind is in tests/stack/operation/test_lifecycle.py.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from cli.common.work import StoppedError, explained, working
+from config.process.stopping import Stop, stop_signals
 
 
 def test_it_says_what_was_shown_last_and_what_was_lost_on_the_way_out() -> None:
@@ -46,7 +50,29 @@ def test_a_pipe_sees_no_progress(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", "")
 
 
-def test_ctrl_c_while_a_server_is_waited_for(tmp_path: Path) -> None:
+def test_a_second_ctrl_c_is_told_from_the_first() -> None:
+    """The cleaning up did not end, so `say` is all that is known."""
+    with (
+        pytest.raises(StoppedError, match=r"^Stopped by Ctrl-C while it was cleaning up\. Look\.$"),
+        explained(lambda: "Look."),
+    ):
+        try:
+            raise Stop(signal.SIGTERM)
+        finally:
+            raise KeyboardInterrupt
+
+
+def test_what_nohup_starts_goes_on_when_the_terminal_is_closed() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert stop_signals() == (signal.SIGINT, signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert signal.SIGHUP in stop_signals()
+
+
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+def test_a_signal_while_a_server_is_waited_for(tmp_path: Path, number: signal.Signals, name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoints = {
             "MEDALLION_CLICKHOUSE_HOST": "127.0.0.1",
@@ -61,7 +87,10 @@ def test_ctrl_c_while_a_server_is_waited_for(tmp_path: Path) -> None:
         )
         silent.settimeout(120)
         connection, _ = silent.accept()
-        command.send_signal(signal.SIGINT)
+        command.send_signal(number)
         _, said = command.communicate(timeout=60)
         connection.close()
-    assert (command.returncode, said) == (130, "Stopped by Ctrl-C. The command did not end: run it again.\n")
+    assert (command.returncode, said) == (
+        128 + number,
+        f"Stopped by {name}. The command did not end: run it again.\n",
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import pty
 import shutil
 import signal
 import socket
@@ -274,6 +275,27 @@ def test_down_ends_an_up_in_the_foreground(
     assert "Stopped the stack" in down.stderr
     _, said = shown.communicate(timeout=10)
     assert (shown.returncode, "was stopped" in said) == (0, True)
+
+
+def test_a_terminal_that_is_closed_while_a_stack_starts_ends_it(
+    applied: Path, tmp_path: Path, state_home: Path
+) -> None:
+    """The terminal is gone when the command cleans up, and nothing that it prints there stops the cleaning up."""
+    folder = shutil.copytree(applied, tmp_path / "stack", symlinks=True)
+    ours, its = pty.openpty()
+    starting = subprocess.Popen(
+        # A login opens the terminal as the controlling one of its session.
+        ["setsid", "--ctty", sys.executable, "-m", "cli", "up", "--data-dir", folder],
+        env=clean_environment(state_home),
+        stdin=its,
+        stdout=its,
+        stderr=its,
+    )
+    os.close(its)
+    wait_until(lambda: DataDir(folder).locked(), "the supervisor has the folder")
+    os.close(ours)
+    assert starting.wait(50) == 128 + signal.SIGHUP
+    assert not DataDir(folder).locked()
 
 
 def test_a_taken_port_is_named(tmp_path: Path, medallion: Medallion) -> None:
