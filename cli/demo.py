@@ -22,7 +22,7 @@ from config.errors import MedallionError
 from config.process import logs
 from config.settings import Settings
 from deploy.embedded import control
-from deploy.embedded.layout import STACK_FILE, StackError, data_dir_option
+from deploy.embedded.layout import LOCK_FILE, DataDir, data_dir_option
 from offload.clickhouse.tiers import Tiers
 from offload.proof.counts import count_lineage
 from producers.counters import LiveCounters
@@ -59,6 +59,8 @@ REPLAYED = (
     DemoFeed("kraken", "kraken_v2_btcusd.jsonl"),
     DemoFeed("binance", "binance_bad_input.jsonl", synthetic=True),
 )
+# The file by which a folder is known as a demo's: the demo empties no other.
+MARK = "demo"
 FEED_TIMEOUT_S = 120.0
 DRAIN_TIMEOUT_S = 120.0
 
@@ -78,7 +80,7 @@ def demo(
     missing = [feed.file for feed in (*LIVE, *REPLAYED) if not (recordings / feed.file).is_file()]
     if missing:
         raise DemoError(f"Not in {recordings}: {', '.join(missing)}. Name the folder with --recordings.")
-    _empty(data_dir)
+    _take(data_dir)
     # The demo itself prints what its producers would log: a hole of the recording, or a failure.
     logs.configure("CRITICAL", "demo")
     stack = f"runs on: `medallion down {data_dir_option(data_dir)}`" if keep else "is stopped"
@@ -113,15 +115,27 @@ def _say_what_next(data_dir: Path, *, keep: bool) -> None:
         out.print(f"  {command}  # {what}", soft_wrap=True)
 
 
-def _empty(data_dir: Path) -> None:
-    """Remove an earlier demo's folder; refuse any other folder."""
-    if control.is_running(data_dir):
-        raise DemoError(f"A stack runs on {data_dir}: stop it with `medallion down {data_dir_option(data_dir)}`.")
-    if not data_dir.exists() or not any(data_dir.iterdir()):
-        return
-    if not (data_dir / STACK_FILE).exists() and not (data_dir / "supervisor.lock").exists():
-        raise StackError(f"{data_dir} is not empty and no earlier demo: choose another folder with --data-dir.")
-    shutil.rmtree(data_dir)
+def _take(data_dir: Path) -> None:
+    """Make the demo's folder, or empty that of an earlier demo, also one that did not end; refuse any other folder.
+
+    Raises:
+        DemoError: the folder has something else.
+        StackError: it cannot be written, or a stack runs on it.
+    """
+    directory = DataDir(data_dir.absolute())
+    mark = directory.path / MARK
+    if not mark.exists() and directory.path.is_dir() and any(directory.path.iterdir()):
+        raise DemoError(
+            f"{data_dir} is not empty and no earlier demo: choose another folder with --data-dir, or remove it."
+        )
+    directory.create()
+    with directory.lock():
+        mark.touch()
+        for found in directory.path.iterdir():
+            if found.is_dir() and not found.is_symlink():
+                shutil.rmtree(found)
+            elif found.name not in {MARK, LOCK_FILE}:
+                found.unlink()
 
 
 def _feed(settings: Settings, recordings: Path) -> None:

@@ -21,7 +21,7 @@ from config.places import nearest
 from ddl.quoting import unreadable
 from deploy.embedded import ownership
 
-STACK_FILE = "stack.json"
+LOCK_FILE = "supervisor.lock"
 # Partitions of a topic, as in deploy/compose/redpanda/create-topics.sh. The in-memory broker always has this number.
 PARTITIONS = 4
 BrokerKind = Literal["memory", "kafka"]
@@ -121,7 +121,7 @@ class DataDir:
     @property
     def stack_file(self) -> Path:
         """The state file."""
-        return self.path / STACK_FILE
+        return self.path / "stack.json"
 
     @property
     def password_file(self) -> Path:
@@ -134,8 +134,9 @@ class DataDir:
         return self.path / "analyst.password"
 
     @property
-    def _is_ours(self) -> bool:
-        return (self.path / "supervisor.lock").exists()
+    def is_ours(self) -> bool:
+        """Whether it is a stack's folder, also of one whose first start did not end."""
+        return (self.path / LOCK_FILE).exists()
 
     def check(self) -> None:
         """Raise what `create` would raise. Changes nothing, and the folder need not exist.
@@ -157,7 +158,7 @@ class DataDir:
                 f"Cannot write to the data folder {self.path}, as {place} refuses it. "
                 "Choose another one with --data-dir, or change its owner."
             )
-        ownership.check(self.path, is_ours=self._is_ours)
+        ownership.check(self.path, is_ours=self.is_ours)
 
     def create(self) -> None:
         """Make the folders, readable by their owner only, and the passwords that are missing.
@@ -168,7 +169,9 @@ class DataDir:
         """
         try:
             self.check()
-            ownership.take(self.path, is_ours=self._is_ours)
+            ownership.take(self.path, is_ours=self.is_ours)
+            if not self.is_ours:
+                (self.path / LOCK_FILE).touch(mode=0o600)
             for folder in (self.clickhouse, *self.warehouses, self.logs, self.kafka):
                 if folder.is_symlink() or folder != self.kafka:
                     ownership.take(folder, is_ours=True)
@@ -183,13 +186,15 @@ class DataDir:
             ) from error
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> Iterator[int]:
         """Lock the folder for one supervisor. The kernel releases the lock however the process ends.
+
+        Yields the descriptor: a child process that inherits it keeps the lock when this process gives it up.
 
         Raises:
             StackError: another supervisor holds it.
         """
-        descriptor = os.open(self.path / "supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -200,13 +205,13 @@ class DataDir:
                 f"stop it with `medallion down {data_dir_option(self.path)}`."
             ) from error
         try:
-            yield
+            yield descriptor
         finally:
             os.close(descriptor)
 
     def locked(self) -> bool:
         """Whether a supervisor holds the folder now."""
-        if not (self.path / "supervisor.lock").exists():
+        if not self.is_ours:
             return False
         try:
             with self.lock():
