@@ -69,39 +69,46 @@ def up(
     environment.
     """
     folder = data_dir or DEFAULT_DATA_DIR
-    with explained(lambda: _after_stop(folder)), err.status("Starting the stack …") as spinner:
+    with explained(lambda: _after_stop(folder)):
+        with err.status("Starting the stack …") as spinner:
 
-        def watch(state: StackState) -> None:
-            spinner.update("Starting " + ", ".join(f"{service.name}: {service.state}" for service in state.services))
+            def watch(state: StackState) -> None:
+                services = ", ".join(f"{service.name}: {service.state}" for service in state.services)
+                spinner.update(f"Starting {services}")
 
-        state = control.start(
-            folder,
-            native_port,
-            http_port,
-            workers,
-            watch,
-            broker=broker,
-            kafka_home=kafka_home,
-            offload=offload,
-            serve=serve,
-            schedules=schedules,
-        )
+            state = control.start(
+                folder,
+                native_port,
+                http_port,
+                workers,
+                watch,
+                broker=broker,
+                kafka_home=kafka_home,
+                offload=offload,
+                serve=serve,
+                schedules=schedules,
+            )
         if detach:
             _show(state, as_json=as_json)
-            return
-        try:
-            _show(state, as_json=as_json)
-            err.print("Press Ctrl-C to stop it.")
-            # It is a child of this process, and counts as running until this process has waited for it.
-            ended = _exit_code(state.supervisor_pid)
-        except KeyboardInterrupt:
-            with err.status("Stopping the stack …"):
-                control.stop(folder)
-            err.print(f"Stopped the stack on {folder}.")
-            return
-        except BaseException:  # nobody reads what it prints
+        else:
+            _hold(folder, state, as_json=as_json)
+
+
+def _hold(folder: Path, state: StackState, *, as_json: bool) -> None:
+    """Show the stack and stay until a signal comes, then stop the stack."""
+    try:
+        _show(state, as_json=as_json)
+        err.print("Press Ctrl-C to stop it.")
+        # It is a child of this process, and counts as running until this process has waited for it.
+        ended = _exit_code(state.supervisor_pid)
+    except KeyboardInterrupt:
+        with err.status("Stopping the stack …"):
             control.stop(folder)
-            raise
+        err.print(f"Stopped the stack on {folder}.")
+        return
+    except BaseException:  # as where nobody reads what it prints
+        control.stop(folder)
+        raise
     if ended != 0:
         err.print(f"The supervisor ended; see {folder / 'logs' / 'supervisor.log'}.")
         raise typer.Exit(1)

@@ -76,8 +76,10 @@ def start(
     if broker == "kafka":
         kafka = jars.find(kafka_home)
         server.prepare(directory.kafka, kafka, Settings().kafka_max_message_bytes)
-    directory.stack_file.unlink(missing_ok=True)
-    supervisor = _spawn_supervisor(directory, ports, kafka)
+    # The supervisor inherits the lock, so that there is no time at which a second `up`, or a `down`, sees no stack.
+    with directory.lock() as lock:
+        directory.stack_file.unlink(missing_ok=True)
+        supervisor = _spawn_supervisor(directory, ports, kafka, lock)
     try:
         state = _wait_healthy(directory, supervisor, watch)
     except BaseException:
@@ -99,23 +101,43 @@ def stop(data_dir: Path) -> bool:
         StackError: a process does not end.
     """
     directory = DataDir(data_dir.absolute())
-    state = directory.read() if directory.path.exists() else None
     was_running = directory.path.exists() and directory.locked()
-    if state is not None and was_running:
-        process = _own_process(state.supervisor_pid, "deploy.embedded.supervisor")
-        if process is not None:
-            process.terminate()
-            ended = Retrying(
-                retry=retry_if_result(lambda ended: not ended),
-                stop=stop_after_delay(STOP_TIMEOUT_S),
-                wait=wait_fixed(POLL_S),
-            )
-            try:
-                ended(_has_ended, process)
-            except RetryError as error:
-                raise _not_stopped(process.pid, directory) from error
+    if was_running and (process := _supervisor(directory)) is not None:
+        process.terminate()
+        try:
+            _until(lambda: _has_ended(process))
+        except RetryError as error:
+            raise _not_stopped(process.pid, directory) from error
     survivors = _remove_survivors(directory)
     return was_running or survivors > 0
+
+
+def _supervisor(directory: DataDir) -> psutil.Process | None:
+    """The supervisor that has the folder; None if it has just ended. A new one writes its pid after a second or two."""
+
+    def look() -> psutil.Process | None:
+        state = directory.read()
+        return None if state is None else _own_process(state.supervisor_pid, "deploy.embedded.supervisor")
+
+    try:
+        _until(lambda: look() is not None or not directory.locked())
+    except RetryError as error:
+        raise StackError(
+            f"{directory.path} is locked by a supervisor that does not say its pid; see {directory.logs}, then kill it."
+        ) from error
+    return look()
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition.
+
+    Raises:
+        RetryError: it does not hold within STOP_TIMEOUT_S.
+    """
+    retrying = Retrying(
+        retry=retry_if_result(lambda holds: not holds), stop=stop_after_delay(STOP_TIMEOUT_S), wait=wait_fixed(POLL_S)
+    )
+    retrying(condition)
 
 
 def _not_stopped(pid: int, directory: DataDir) -> StackError:
@@ -229,7 +251,7 @@ def _choose(native_port: int, http_port: int, workers: int, *, offload: bool, se
     )
 
 
-def _spawn_supervisor(directory: DataDir, ports: Ports, kafka: Kafka | None) -> subprocess.Popen[bytes]:
+def _spawn_supervisor(directory: DataDir, ports: Ports, kafka: Kafka | None, lock: int) -> subprocess.Popen[bytes]:
     argv = [sys.executable, "-m", "deploy.embedded.supervisor", "--data-dir", str(directory.path)]
     argv += ["--native-port", str(ports.clickhouse_native), "--http-port", str(ports.clickhouse_http)]
     for port in ports.metrics:
@@ -249,6 +271,7 @@ def _spawn_supervisor(directory: DataDir, ports: Ports, kafka: Kafka | None) -> 
             stdout=output,
             stderr=output,
             start_new_session=True,
+            pass_fds=(lock,),
             env={**os.environ, **_NO_DATE_TABLES},
         )
 
@@ -265,7 +288,9 @@ def _wait_healthy(
                 return state
             if state.state == "failed":
                 raise StackError(state.detail)
-        if supervisor.poll() is not None:
+        if supervisor.poll() == 0:
+            raise StackError(f"The stack on {directory.path} was stopped while it was starting.")
+        if supervisor.returncode is not None:
             raise StackError(
                 f"The supervisor ended with exit code {supervisor.returncode}; see {directory.logs / 'supervisor.log'}."
             )

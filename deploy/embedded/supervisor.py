@@ -396,7 +396,10 @@ def _back_off_s(attempt: int) -> float:
 
 
 def main() -> int:
-    """`python -m deploy.embedded.supervisor`; started by `medallion up`, not by hand."""
+    """`python -m deploy.embedded.supervisor`; started by `medallion up`, not by hand.
+
+    It inherits the lock of the folder, and keeps it until it ends.
+    """
     parser = argparse.ArgumentParser(prog="python -m deploy.embedded.supervisor")
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--native-port", type=int, required=True)
@@ -421,12 +424,7 @@ def main() -> int:
         arguments.schedules_port,
     )
     kafka = Kafka(arguments.kafka_java, arguments.kafka_libs) if arguments.kafka_java else None
-    try:
-        with data_dir.lock():
-            return asyncio.run(Supervisor(data_dir, ports, given, kafka).run())
-    except StackError as error:
-        log.error("not started", error=str(error))
-        return 1
+    return asyncio.run(Supervisor(data_dir, ports, given, kafka).run())
 
 
 if __name__ == "__main__":

@@ -277,6 +277,26 @@ def test_down_ends_an_up_in_the_foreground(
     assert (shown.returncode, "was stopped" in said) == (0, True)
 
 
+def test_a_stack_that_begins_to_start_is_seen_by_a_second_up_and_by_down(
+    applied: Path, tmp_path: Path, medallion: Medallion, state_home: Path
+) -> None:
+    """Its supervisor loads its modules, and has written no state yet."""
+    folder = shutil.copytree(applied, tmp_path / "stack", symlinks=True)
+    starting = subprocess.Popen(
+        [sys.executable, "-m", "cli", "up", "--data-dir", folder],
+        env=clean_environment(state_home),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_until(lambda: DataDir(folder).locked(), "the supervisor has the folder")
+    second = medallion("up", "--data-dir", folder, "--detach", check=False)
+    assert (second.returncode, "already running" in second.stderr) == (1, True)
+    assert "Stopped the stack" in medallion("down", "--data-dir", folder).stderr
+    assert not DataDir(folder).locked()
+    _, said = starting.communicate(timeout=50)
+    assert (starting.returncode, "was stopped while it was starting" in said) == (1, True)
+
+
 def test_a_terminal_that_is_closed_while_a_stack_starts_ends_it(
     applied: Path, tmp_path: Path, state_home: Path
 ) -> None:
