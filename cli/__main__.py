@@ -12,13 +12,13 @@ def main() -> None:
     """Run the command line. Ctrl-C is answered also while its modules are still loading, which may take seconds."""
     _open_closed_streams()
     try:
-        stopping.raise_on_signals()
+        stopping.take_for_ctrl_c()
         from cli.main import main as run  # noqa: PLC0415 - here, so that Ctrl-C is caught
 
         run()
-    except KeyboardInterrupt as stopped:
-        sys.stderr.write(f"Stopped by {stopping.name_of(stopped)}.\n")
-        sys.exit(stopping.exit_code(stopped))
+    except KeyboardInterrupt:
+        sys.stderr.write(f"Stopped by {stopping.name()}.\n")
+        sys.exit(stopping.exit_code())
 
 
 def _open_closed_streams() -> None:

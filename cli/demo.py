@@ -83,8 +83,7 @@ def demo(
     _take(data_dir)
     # The demo itself prints what its producers would log: a hole of the recording, or a failure.
     logs.configure("CRITICAL", "demo")
-    stack = f"runs on: `medallion down {data_dir_option(data_dir)}`" if keep else "is stopped"
-    with explained(lambda: f"The demo's stack {stack}. `medallion demo` starts again with an empty one."):
+    with explained(lambda: _after_stop(data_dir)):
         with err.status("Starting broker, ClickHouse and Silver …"):
             state = control.start(data_dir, 0, 0, 1, lambda _: None)
         settings = Settings.from_environment(state.environment)
@@ -99,6 +98,14 @@ def demo(
     if not complete:
         raise DemoError("The counts above do not add up: this is a bug. The logs are in " + str(data_dir / "logs"))
     _say_what_next(data_dir, keep=keep)
+
+
+def _after_stop(data_dir: Path) -> str:
+    """What a signal has left of the demo."""
+    down = (
+        f"may still run: `medallion down {data_dir_option(data_dir)}`" if control.is_running(data_dir) else "is stopped"
+    )
+    return f"The demo's stack {down}. `medallion demo` starts again with an empty one."
 
 
 def _say_what_next(data_dir: Path, *, keep: bool) -> None:

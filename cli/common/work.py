@@ -34,8 +34,8 @@ def explained(say: Callable[[], str]) -> Iterator[None]:
     except KeyboardInterrupt as error:
         notes = getattr(error, "__notes__", [])  # what was lost on the way out: a publisher adds it
         when = " while it was cleaning up" if stopping.is_second(error) else ""
-        by = f"Stopped by {stopping.name_of(error)}{when}."
-        raise StoppedError(" ".join([by, say(), *notes]), stopping.exit_code(error)) from error
+        by = f"Stopped by {stopping.name()}{when}."
+        raise StoppedError(" ".join([by, say(), *notes]), stopping.exit_code()) from error
 
 
 @dataclass

@@ -12,28 +12,18 @@ _NAMES = {
     signal.SIGTERM: "SIGTERM",
     signal.SIGHUP: "SIGHUP, as the terminal was closed",
 }
+# The signal that this process took for Ctrl-C. A process has one set of handlers, so this is one a process, too.
+_received = [signal.SIGINT]
 
 
-class Stop(KeyboardInterrupt):
-    """SIGTERM or SIGHUP. Whatever is prepared for Ctrl-C is prepared for it."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
+def name() -> str:
+    """What a person calls the signal behind a KeyboardInterrupt."""
+    return _NAMES[_received[-1]]
 
 
-def name_of(stop: KeyboardInterrupt) -> str:
-    """What a person calls the signal that raised it."""
-    return _NAMES[_number(stop)]
-
-
-def exit_code(stop: KeyboardInterrupt) -> int:
-    """The exit code of a program that this ended, as shells have it: 128 and the signal's number."""
-    return 128 + _number(stop)
-
-
-def _number(stop: KeyboardInterrupt) -> signal.Signals:
-    return signal.Signals(stop.number) if isinstance(stop, Stop) else signal.SIGINT
+def exit_code() -> int:
+    """The exit code after a KeyboardInterrupt, as shells have it: 128 and the number of the signal."""
+    return 128 + _received[-1]
 
 
 def is_second(stop: KeyboardInterrupt) -> bool:
@@ -52,23 +42,31 @@ def stop_signals() -> tuple[signal.Signals, ...]:
     return (signal.SIGINT, signal.SIGTERM, *hang_up)
 
 
-def raise_on_signals() -> None:
-    """Raise `Stop` in the main thread at SIGTERM or SIGHUP, once: both may come twice, as from `timeout` or a shell."""
+def take_for_ctrl_c() -> None:
+    """Answer the first SIGTERM or SIGHUP as SIGINT is answered then: by KeyboardInterrupt, by asyncio, by a server.
+
+    Later ones do nothing: both may come twice, as from `timeout` or a shell.
+    """
     terminals = [number for number in _STREAMS if os.isatty(number)]
     own = [number for number in stop_signals() if number != signal.SIGINT]
 
-    def stop(number: int, _frame: FrameType | None) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
+        _received.append(signal.Signals(number))
         for one in own:
-            signal.signal(one, _ignore)
+            # A handler and not SIG_IGN, which processes that are started later would inherit.
+            signal.signal(one, _do_nothing)
         _leave(terminals)
-        raise Stop(number)
+        answer = signal.getsignal(signal.SIGINT)
+        if not callable(answer):  # a shell's background process ignores SIGINT
+            raise KeyboardInterrupt
+        answer(signal.SIGINT, frame)
 
     for number in own:
         signal.signal(number, stop)
 
 
-def _ignore(_number: int, _frame: FrameType | None) -> None:
-    """A handler and not SIG_IGN, which processes that are started later would inherit."""
+def _do_nothing(_number: int, _frame: FrameType | None) -> None:
+    pass
 
 
 def _leave(terminals: list[int]) -> None:

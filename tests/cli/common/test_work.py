@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cli.common.work import StoppedError, explained, working
-from config.process.stopping import Stop, stop_signals
+from config.process.stopping import stop_signals
 
 
 def test_it_says_what_was_shown_last_and_what_was_lost_on_the_way_out() -> None:
@@ -55,13 +55,36 @@ def test_a_second_ctrl_c_is_told_from_the_first() -> None:
 
     def stop_twice() -> None:
         try:
-            raise Stop(signal.SIGTERM)
+            raise KeyboardInterrupt
         finally:
             raise KeyboardInterrupt
 
     with pytest.raises(StoppedError) as stopped, explained(lambda: "Look."):
         stop_twice()
     assert str(stopped.value) == "Stopped by Ctrl-C while it was cleaning up. Look."
+
+
+def test_asyncio_work_is_cancelled_and_cleans_up() -> None:
+    """An exception in the middle of an event loop would leave coroutines that the interpreter complains about."""
+    program = """
+import asyncio, os, signal
+from config.process import stopping
+stopping.take_for_ctrl_c()
+async def work():
+    os.kill(os.getpid(), signal.SIGTERM)
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        await asyncio.sleep(0)
+        print("cleaned up")
+        raise
+try:
+    asyncio.run(work())
+except KeyboardInterrupt:
+    print(stopping.name(), stopping.exit_code())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("cleaned up\nSIGTERM 143\n", "")
 
 
 def test_what_nohup_starts_goes_on_when_the_terminal_is_closed() -> None:
