@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -51,6 +52,19 @@ Headers = list[tuple[str, bytes]] | None
 _log = structlog.get_logger(__name__)
 
 __all__ = ["DeliveryError", "KafkaPublisher", "PublisherStatistics"]
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raise the KeyboardInterrupt that confluent-kafka loses.
+
+    A signal that comes while the client waits is answered in the next callback. From an exception in a callback the
+    client makes a SystemError without a cause (seen in 2.16), and our callbacks raise no other.
+    """
+    try:
+        yield
+    except SystemError as error:
+        raise KeyboardInterrupt from error
 
 
 class KafkaPublisher:
@@ -118,7 +132,7 @@ class KafkaPublisher:
         """
         self._offers += 1
         if len(envelopes) > 1 or not self._offers % _SERVE_EVERY:
-            self._producer.poll(0)
+            self.poll(0)
         self._raise_failure()
         self._send_refused()
         last = len(envelopes) - 1
@@ -166,7 +180,8 @@ class KafkaPublisher:
 
     def poll(self, timeout_s: float) -> None:
         """Serve acknowledgements. Returns after the first one, or after `timeout_s`."""
-        self._producer.poll(timeout_s)
+        with _interruptible():
+            self._producer.poll(timeout_s)
 
     def flush(self, timeout_s: float = FLUSH_S) -> None:
         """Wait until all taken messages are acknowledged.
@@ -177,7 +192,7 @@ class KafkaPublisher:
         deadline = time.monotonic() + timeout_s
         while True:
             self._send_refused()
-            unsent = self._producer.flush(max(deadline - time.monotonic(), 0.0)) + len(self._refused)
+            unsent = self._flush(max(deadline - time.monotonic(), 0.0)) + len(self._refused)
             if not unsent or time.monotonic() >= deadline:
                 break
         self._raise_failure()
@@ -198,10 +213,15 @@ class KafkaPublisher:
             raise DeliveryError(f"{error}. Not delivered: {self.losses}") from error
         finally:
             self._producer.purge()
-            self._producer.flush(_POLL_S)
+            self._flush(_POLL_S)
             self._producer.close()
             if self._flow_control is not None:
                 self._flow_control.close()
+
+    def _flush(self, timeout_s: float) -> int:
+        with _interruptible():
+            waiting: int = self._producer.flush(timeout_s)
+            return waiting
 
     def _give_up(self) -> None:
         """Count and log the messages that are not acknowledged."""
@@ -209,7 +229,7 @@ class KafkaPublisher:
         self._refused.clear()
         self._producer.purge()
         # A purged message reaches the delivery callback like any other failed one.
-        self._producer.flush(_POLL_S)
+        self._flush(_POLL_S)
         self.losses.report()
 
     @property

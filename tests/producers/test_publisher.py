@@ -91,6 +91,19 @@ def test_a_full_buffer_takes_no_more_and_forgets_nothing() -> None:
         publisher.close(timeout_s=0.1)
 
 
+def test_a_signal_that_comes_while_acknowledgements_are_served_is_not_lost(broker: str) -> None:
+    """Python raises what a signal's handler raises in the first callback. `replay` and `backfill` clean up then."""
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    for serve in (lambda publisher: publisher.poll(10), lambda publisher: publisher.flush()):
+        with KafkaPublisher(Settings(kafka_bootstrap_servers=broker)) as publisher:
+            publisher.offer([envelope()], acknowledged=interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                serve(publisher)
+
+
 def test_a_message_over_the_limit_arrives_cut(broker: str, consume: Callable[[str], list[Message]]) -> None:
     settings = Settings(kafka_bootstrap_servers=broker, kafka_max_message_bytes=1_000_000)
     with KafkaPublisher(settings) as publisher:
