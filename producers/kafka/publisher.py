@@ -58,8 +58,8 @@ __all__ = ["DeliveryError", "KafkaPublisher", "PublisherStatistics"]
 def _interruptible() -> Iterator[None]:
     """Raise the KeyboardInterrupt that confluent-kafka loses.
 
-    A signal that comes while the client waits is answered in the next callback. From an exception in a callback the
-    client makes a SystemError without a cause (seen in 2.16), and our callbacks raise no other.
+    Where a signal comes while the client calls a callback, the client fails with a SystemError without a cause (seen in
+    2.16). An exception of the callback itself it passes on.
     """
     try:
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -92,14 +93,9 @@ def test_a_full_buffer_takes_no_more_and_forgets_nothing() -> None:
 
 
 def test_a_signal_that_comes_while_acknowledgements_are_served_is_not_lost(broker: str) -> None:
-    """Python raises what a signal's handler raises in the first callback. `replay` and `backfill` clean up then."""
-
-    def interrupted() -> None:
-        raise KeyboardInterrupt
-
     for serve in (lambda publisher: publisher.poll(10), lambda publisher: publisher.flush()):
         with KafkaPublisher(Settings(kafka_bootstrap_servers=broker)) as publisher:
-            publisher.offer([envelope()], acknowledged=interrupted)
+            publisher.offer([envelope()], acknowledged=lambda: signal.raise_signal(signal.SIGINT))
             with pytest.raises(KeyboardInterrupt):
                 serve(publisher)
 
