@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -11,6 +12,7 @@ from config.process import stopping
 def main() -> None:
     """Run the command line. Ctrl-C is answered also while its modules are still loading, which may take seconds."""
     _open_closed_streams()
+    _print_in_any_encoding()
     try:
         stopping.take_for_ctrl_c()
         from cli.main import main as run  # noqa: PLC0415 - here, so that Ctrl-C is caught
@@ -19,6 +21,12 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write(f"Stopped by {stopping.name()}.\n")
         sys.exit(stopping.exit_code())
+
+
+def _print_in_any_encoding() -> None:
+    """Print what the terminal's encoding (`LC_ALL`, `PYTHONIOENCODING`) lacks, such as `…`, as an escape."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _open_closed_streams() -> None:

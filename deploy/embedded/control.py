@@ -101,7 +101,7 @@ def stop(data_dir: Path) -> bool:
         StackError: a process does not end.
     """
     directory = DataDir(data_dir.absolute())
-    was_running = directory.path.exists() and directory.locked()
+    was_running = directory.path.is_dir() and directory.locked()
     if was_running and (process := _supervisor(directory)) is not None:
         process.terminate()
         try:
@@ -190,7 +190,7 @@ def is_running(data_dir: Path) -> bool:
 
 def _running(folder: Path) -> StackState | None:
     directory = DataDir(folder.absolute())
-    return directory.read() if directory.path.exists() and directory.locked() else None
+    return directory.read() if directory.path.is_dir() and directory.locked() else None
 
 
 def _remembered() -> list[Path]:
@@ -310,7 +310,7 @@ def _own_process(pid: int, marker: str) -> psutil.Process | None:
 
 def _remove_survivors(directory: DataDir) -> int:
     """Kill the processes of an earlier stack on this folder that outlived its supervisor."""
-    state = directory.read() if directory.path.exists() else None
+    state = directory.read() if directory.path.is_dir() else None
     if state is None or directory.locked():
         return 0
     broker = str(directory.kafka) if state.broker == "kafka" else "deploy.embedded.broker"

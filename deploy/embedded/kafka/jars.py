@@ -11,6 +11,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from config.places import cache_folder
 from deploy.embedded.layout import StackError
 
 POM = Path(__file__).with_name("pom.xml")
@@ -67,15 +68,10 @@ def _java() -> Path:
     return Path(found)
 
 
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "medallion"
-
-
 def _fetched() -> Path:
     """The folder of the pinned jars. Its name is a digest of `pom.xml`, so that other versions get another folder."""
     name = f"kafka-{hashlib.sha256(POM.read_bytes()).hexdigest()[:16]}"
-    target = _cache() / name
+    target = cache_folder() / name
     if target.is_dir():
         return target
     maven = shutil.which("mvn")
