@@ -1,1 +1,1 @@
-"""What every process needs to run: logs, metrics, free disks, retries, signals. Of `config` it imports `visible` alone."""
+"""What every process needs: logs, metrics, free disks, retries, signals. Of `config` it imports `visible` alone."""
