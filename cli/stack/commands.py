@@ -150,7 +150,7 @@ def down(
 ) -> None:
     """Stop the embedded stack: let messages in flight reach their end, then end every process."""
     folder = data_dir or _only_running() or DEFAULT_DATA_DIR
-    state = control.find(folder) if control.is_running(folder) else None
+    state = control.running_on(folder)
     behind = 0
     with explained(lambda: f"The stack on {folder} may still run: `medallion status` says, `medallion down` stops it."):
         if state is not None and state.state == "healthy" and timeout > 0:

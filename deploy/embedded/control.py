@@ -81,7 +81,8 @@ def start(
         directory.stack_file.unlink(missing_ok=True)
         supervisor = _spawn_supervisor(directory, ports, kafka, lock)
     try:
-        state = _wait_healthy(directory, supervisor, watch)
+        _remember(directory.path)  # now, so that `down` finds it where this process is killed
+        return _wait_healthy(directory, supervisor, watch)
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
             supervisor.terminate()
@@ -90,8 +91,6 @@ def start(
         except subprocess.TimeoutExpired as error:
             raise _not_stopped(supervisor.pid, directory) from error
         raise
-    _remember(directory.path)
-    return state
 
 
 def stop(data_dir: Path) -> bool:
@@ -158,10 +157,24 @@ def find(data_dir: Path | None) -> StackState:
     """The running stack on `data_dir`, or the only running stack if `data_dir` is None.
 
     Raises:
-        StackError: no stack runs there, or several run and none was named.
+        StackError: no stack runs there, or it has just begun to start, or several run and none was named.
     """
+    state = _find(data_dir)
+    if not state.environment:
+        # Without it the settings would be those of any servers at the default ports of this machine.
+        raise _just_begun(state.data_dir)
+    return state
+
+
+def _just_begun(folder: Path) -> StackError:
+    return StackError(f"The stack on {folder} has just begun to start: run the command again in some seconds.")
+
+
+def _find(data_dir: Path | None) -> StackState:
     if data_dir is not None:
-        state = _running(data_dir)
+        state = running_on(data_dir)
+        if state is None and data_dir.is_dir() and DataDir(data_dir.absolute()).locked():
+            raise _just_begun(data_dir)
         if state is None:
             raise StackError(
                 f"No stack is running on {data_dir}. Start it with `medallion up {data_dir_option(data_dir)} --detach`."
@@ -180,15 +193,16 @@ def find(data_dir: Path | None) -> StackState:
 
 def running() -> list[StackState]:
     """Every embedded stack of this user that runs now."""
-    return [state for folder in _remembered() if (state := _running(folder)) is not None]
+    return [state for folder in _remembered() if (state := running_on(folder)) is not None]
 
 
 def is_running(data_dir: Path) -> bool:
     """Whether a stack runs on this folder."""
-    return _running(data_dir) is not None
+    return running_on(data_dir) is not None
 
 
-def _running(folder: Path) -> StackState | None:
+def running_on(folder: Path) -> StackState | None:
+    """The stack that runs on this folder, or starts there; None if there is none, or it has no state yet."""
     directory = DataDir(folder.absolute())
     return directory.read() if directory.path.is_dir() and directory.locked() else None
 

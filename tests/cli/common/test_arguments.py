@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ import typer
 from typer.testing import CliRunner
 
 from cli.common.arguments import HTTP, WEBSOCKET, UnknownNameError, check_address, check_names, check_span, near
+from cli.common.context import load_settings
 from cli.main import app
 from config.settings import Settings
 from deploy.embedded import control
-from deploy.embedded.layout import StackError
+from deploy.embedded.layout import DataDir, StackError, StackState
 from tests import command
 from tests.stack.conftest import clean_environment
 
@@ -114,6 +115,25 @@ def test_the_advised_command_is_for_a_shell(tmp_path: Path) -> None:
         control.find(folder)
     command_line = str(error.value).split("`")[1]
     assert shlex.split(command_line) == ["medallion", "up", "--data-dir", str(folder), "--detach"]
+
+
+def test_a_stack_without_addresses_yet_is_not_taken_for_one_at_the_default_ports(tmp_path: Path) -> None:
+    folder = DataDir(tmp_path / "stack")
+    folder.create()
+    begun = StackState(
+        data_dir=folder.path,
+        supervisor_pid=1,
+        started_at=datetime.now(UTC),
+        state="starting",
+        environment={},
+        services=[],
+    )
+    with folder.lock():
+        for has_state in (False, True):
+            if has_state:
+                folder.write(begun)
+            with pytest.raises(StackError, match="has just begun to start: run the command again"):
+                load_settings(folder.path)
 
 
 def test_a_port_is_not_given_twice(tmp_path: Path) -> None:
