@@ -1,6 +1,7 @@
 """Invariants 2, 3 and 8 under faults: whatever is killed whenever, each trade counts once and every candle is true.
 
-A short one with the same seed every time kills each kind of process. `CHAOS_KILLS` makes it longer, `CHAOS_SEEDS` are others: `make chaos`, `make chaos-seeds`.
+A short one with the same seed every time kills each kind of process. `CHAOS_KILLS` makes it longer,
+`CHAOS_SEEDS` are others: `make chaos`, `make chaos-seeds`.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ SOME_FRAMES = 3_000
 # Two workers share the work only if Bronze is spread over partitions; a killed one must not be waited for long.
 SETTINGS = {"MEDALLION_BRONZE_SHARDS": "4", "MEDALLION_SILVER_SESSION_TIMEOUT_MS": "2000"}
 
-# Of the fast tier: kafka_engine/test_tables.py kills the node while rows flow, silver/inserts/test_partition.py a worker
-# at every step.
+# Of the fast tier: kafka_engine/test_tables.py kills the node while rows flow, silver/inserts/test_partition.py a
+# worker at every step.
 pytestmark = [pytest.mark.nightly, pytest.mark.stack, pytest.mark.timeout(240 + 15 * KILLS)]
 
 
