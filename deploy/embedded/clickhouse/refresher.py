@@ -38,6 +38,7 @@ class Refresher:
         self._session = engine.session()
         self._changed = threading.Condition()
         self._databases: set[str] = set()
+        self._logged = ""
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="refreshes", daemon=True)
 
@@ -88,5 +89,8 @@ class Refresher:
                 self._session.execute(f"SYSTEM WAIT VIEW {view}")
                 self._session.execute(f"SYSTEM REFRESH VIEW {view}")
                 self._session.execute(f"SYSTEM WAIT VIEW {view}")
+            self._logged = ""
         except EngineError as error:
-            _log.warning("view not refreshed, its schedule tries again", database=database, error=error.message)
+            if error.message != self._logged:  # once, and not after each insert
+                _log.warning("view not refreshed, its schedule tries again", database=database, error=error.message)
+            self._logged = error.message
