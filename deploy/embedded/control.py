@@ -76,20 +76,19 @@ def start(
     if broker == "kafka":
         kafka = jars.find(kafka_home)
         server.prepare(directory.kafka, kafka, Settings().kafka_max_message_bytes)
-    # The supervisor inherits the lock, so that there is no time at which a second `up`, or a `down`, sees no stack.
-    with directory.lock() as lock:
-        directory.stack_file.unlink(missing_ok=True)
-        supervisor = _spawn_supervisor(directory, ports, kafka, lock)
+    is_mine = False
     try:
+        # The supervisor inherits the lock: there is no time at which a second `up`, or a `down`, sees no stack.
+        with directory.lock() as lock:
+            is_mine = True
+            directory.stack_file.unlink(missing_ok=True)
+            supervisor = _spawn_supervisor(directory, ports, kafka, lock)
         _remember(directory.path)  # now, so that `down` finds it where this process is killed
         return _wait_healthy(directory, supervisor, watch)
     except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            supervisor.terminate()
-        try:
-            supervisor.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired as error:
-            raise _not_stopped(supervisor.pid, directory) from error
+        # A signal may come before this process knows the supervisor's pid. `stop` finds it.
+        if is_mine:
+            stop(directory.path)
         raise
 
 
