@@ -32,10 +32,10 @@ from cli.cold.trace_printing import (
 )
 from cli.common.arguments import check_names, check_span
 from cli.common.context import DataDirOption, JsonOption, load_settings, out, print_json, print_table
+from cli.common.tiers import tiers_of
 from cli.common.work import Work, working
 from config.settings import Settings
 from ddl.layers import load_layers
-from offload.clickhouse.tiers import Tiers
 from offload.proof.candle_trades import CandleTrade, CandleTrades
 from offload.proof.counts import (
     GoneMessages,
@@ -87,7 +87,7 @@ def lineage_verify(
     messages before ClickHouse read them. With --strict both are exit 1, too.
     """
     check_span(since, until)
-    tiers = Tiers.open(load_settings(data_dir))
+    tiers = tiers_of(load_settings(data_dir))
     hot, tables = tiers.hot, tiers.cold.load_all()
     unchanged = "Nothing was changed."
     with working("Counting", unchanged, quiet=as_json) as work:
@@ -286,7 +286,7 @@ def lineage_trace(
     if trade_id is not None and trades:
         raise typer.BadParameter("it is for a candle: give --candle and --at", param_hint="--trades")
     settings, moment = load_settings(data_dir), utc(at)
-    tracer = Tracer(Tiers.open(settings))
+    tracer = Tracer(tiers_of(settings))
     if candle is not None and moment is not None:
         changes = _trace_candle(tracer, settings, exchange, symbol, candle, moment, all_trades=trades, as_json=as_json)
     else:
