@@ -15,6 +15,7 @@ import pytest
 from cli.cold.printing import conclusion
 from config.settings import Settings
 from offload.clickhouse.tiers import Tiers
+from offload.proof.trace import Tracer
 from offload.proof.verify import verify
 from offload.run import run
 from offload.tables.cold_tables import BY_NAME, Layer
@@ -196,6 +197,9 @@ def test_candles_with_late_trades_are_no_difference(settings: Settings, hot: Hot
     assert (found.ok, found.complete) == (True, False)
     assert all("grown" in {part.why for part in table.not_compared} for table in found.tables)
     assert not verify(Tiers.open(settings), layers=("gold",), include_open=True).ok
+    candle = Tracer(Tiers.open(settings)).candle("1d", "binance", trades["symbol"][0], trades["time"][0])
+    assert candle.changes == ()
+    assert "Iceberg lacks trades of it" in candle.not_compared
     run(Tiers.open(settings), layers=("silver", "gold"))
     again = verify(Tiers.open(settings), layers=("gold",))
     assert (again.ok, again.complete) == (True, True)
