@@ -17,7 +17,7 @@ _WHY = {
 }
 
 
-_COUNTS = ("raw", "silver", "duplicates", "dlq", "contradicting", "missing", "in_several")
+_COUNTS = ("raw", "silver", "duplicates", "dlq", "contradicting", "missing", "in_several", "unfounded")
 
 
 def sum_markets(counts: Iterable[LineageCount]) -> Mapping[tuple[str, str], Sequence[int]]:
@@ -34,10 +34,21 @@ def print_lineage(markets: Mapping[tuple[str, str], Sequence[int]]) -> bool:
     """Print the counting proof by exchange and symbol, then its sum; returns whether it holds."""
     print_table(
         "Lineage: every raw message is in exactly one place",
-        ("exchange", "symbol", "raw", "silver", "duplicates", "dead letters", "contradicting", "missing", "in several"),
+        (
+            "exchange",
+            "symbol",
+            "raw",
+            "silver",
+            "duplicates",
+            "dead letters",
+            "contradicting",
+            "missing",
+            "in several",
+            "not in raw",
+        ),
         [(*market, *totals) for market, totals in sorted(markets.items())],
     )
-    raw, silver, duplicates, dlq, contradicting, missing, several = (
+    raw, silver, duplicates, dlq, contradicting, missing, several, unfounded = (
         (sum(column) for column in zip(*markets.values(), strict=True)) if markets else (0,) * len(_COUNTS)
     )
     sign = "=" if raw == silver + duplicates + dlq else "≠"
@@ -48,7 +59,7 @@ def print_lineage(markets: Mapping[tuple[str, str], Sequence[int]]) -> bool:
             "both and takes the newer one over.",
             style="yellow",
         )
-    return sign == "=" and missing == 0 and several == 0
+    return sign == "=" and missing == several == unfounded == 0
 
 
 def print_offload(report: OffloadReport) -> None:
