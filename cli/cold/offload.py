@@ -263,6 +263,11 @@ def require_equal(report: VerifyReport, *, strict: bool) -> None:
     Raises:
         ProofError: they differ; with `strict` also if a hot row was not compared.
     """
+    if files := [file.file for table in report.tables for file in table.damaged]:
+        raise ProofError(
+            f"{len(files):,} cold files are not as they were committed; the first is {files[0]}. While ClickHouse has the"
+            " hours, `medallion offload run --again` writes them anew; else restore the files from a backup."
+        )
     if not report.ok:
         raise ProofError("Hot and cold differ in the slices named above.")
     if strict and not report.complete:

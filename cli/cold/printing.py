@@ -121,6 +121,16 @@ def print_verification(report: VerifyReport) -> None:
             ("table", "slice", "exchange", "symbol", "hot rows", "cold rows"),
             [(d.table, d.slice, d.exchange, d.symbol, d.hot_rows, d.cold_rows) for d in differences],
         )
+    damaged = [(table.table, file) for table in report.tables for file in table.damaged]
+    if damaged:
+        print_table(
+            "Cold files that are not as they were committed",
+            ("cold table", "file", "bytes committed", "bytes now"),
+            [
+                (name, one.file, one.committed, "no such file" if one.found is None else one.found)
+                for name, one in damaged
+            ],
+        )
     out.print(conclusion(report), style="bold")
 
 
@@ -134,6 +144,8 @@ def conclusion(report: VerifyReport) -> str:
         text = "Nothing was compared: " + ("no hot row is in Iceberg yet." if left_out else "there is nothing.")
     elif report.ok:
         text = f"No difference in the {rows:,} hot rows of {slices:,} slices that were compared."
+    elif not any(table.differences for table in report.tables):
+        text = f"Cold files are damaged, although the {rows:,} hot rows of {slices:,} slices have no difference."
     else:
         text = f"Hot and cold differ; {rows:,} hot rows of {slices:,} slices were compared."
     if slices and left_out:

@@ -3,6 +3,9 @@
 The hot side is the SELECT of the export. The cold side reads the files of the table's current snapshot with the types
 of the hot side. ClickHouse's own Iceberg reader is not used: it reads the newest metadata file, even an uncommitted
 one.
+
+Where the hot rows have left nothing is there to compare. So each file must also be as large as it was when it was
+committed: a file that was written anew or cut off is found.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ from offload.clickhouse.client import HotStore, Parameters
 from offload.clickhouse.server import arrival_hours
 from offload.clickhouse.templates import render
 from offload.clickhouse.tiers import Tiers
+from offload.errors import WarehouseError
+from offload.files.damage import DamagedFile, damaged_files
 from offload.files.export import select_of
 from offload.files.paths import file_paths
 from offload.hourly.late_candles import ColdSilver, are_late_and_confirmed
@@ -53,7 +58,7 @@ class TableVerification(BaseModel):
 
     `open_slices`: how many of these were open when they were offloaded and have not grown since. `superseded`: cold
     rows that a merge has moved to another hour, so none is lost. `only_cold`: rows of partitions that the gate compared
-    and dropped. `not_compared`: hot rows that were left out.
+    and dropped. `not_compared`: hot rows that were left out. `damaged`: files that are not as they were committed.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -67,10 +72,11 @@ class TableVerification(BaseModel):
     only_cold: int
     differences: tuple[SliceDifference, ...]
     not_compared: tuple[NotCompared, ...]
+    damaged: tuple[DamagedFile, ...] = ()
 
 
 class VerifyReport(BaseModel):
-    """All tables. `ok`: no compared slice differs. `complete`: every hot row was compared."""
+    """All tables. `ok`: no compared slice differs, no file is damaged. `complete`: every hot row was compared."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -79,8 +85,8 @@ class VerifyReport(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def ok(self) -> bool:
-        """Whether every compared slice is the same in both tiers."""
-        return not any(table.differences for table in self.tables)
+        """Whether every compared slice is the same in both tiers, and every file as it was committed."""
+        return not any(table.differences or table.damaged for table in self.tables)
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -105,7 +111,7 @@ def verify(
 
     Raises:
         HotStoreError: ClickHouse failed, or cannot read the warehouse.
-        WarehouseError: ClickHouse cannot read this kind of warehouse.
+        WarehouseError: ClickHouse cannot read this kind of warehouse, or the warehouse does not answer.
         ValueError: a time without a zone.
     """
     tables = tiers.cold.load_all()
@@ -147,6 +153,7 @@ class _Verifier:
             ((part, record) for part, record in slices if part.from_us < to_us and part.to_us > from_us),
             key=lambda pair: pair[0],
         )
+        damaged = self._damaged(from_us, to_us)
         gaps = ComparisonGaps(self.hot, cold, self.table.properties)
         comparisons: list[_Comparison] = []
         left_out = list(gaps.not_offloaded(hot_hours))
@@ -177,7 +184,15 @@ class _Verifier:
             only_cold=sum(comparison.only_cold for comparison in comparisons),
             differences=tuple(difference for comparison in comparisons for difference in comparison.differences),
             not_compared=tuple(left_out),
+            damaged=damaged,
         )
+
+    def _damaged(self, from_us: int, to_us: int) -> tuple[DamagedFile, ...]:
+        span = Slice(from_us, min(to_us, END_US))
+        try:
+            return tuple(damaged_files(self.table, span.between(self.cold.arrival or "window_start")))
+        except OSError as error:
+            raise WarehouseError(f"{self.cold.name}: the sizes of its files cannot be asked for: {error}") from error
 
     def _compare(self, part: Slice, until_us: int) -> _Comparison:
         cold = self.cold

@@ -114,6 +114,7 @@ def test_a_damaged_cold_file_is_found(offloaded: Settings, name: str, change: st
     finally:
         path.write_bytes(intact)
     assert not report.ok
+    assert {file.file for table in report.tables for file in table.damaged} == {path.as_uri()}
     differences = [difference for table in report.tables for difference in table.differences]
     assert [(d.table, d.exchange, d.symbol) for d in differences] == [
         (name, row["exchange"][0].as_py(), row["symbol"][0].as_py())
