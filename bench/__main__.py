@@ -39,6 +39,7 @@ from bench.silver import show as show_silver
 from bench.silver.place import PlaceError
 from bench.stack import our_target
 from bench.stages import measure as stages
+from bench.views import measure as views
 from config.process.garbage import leave_start_out
 from deploy.embedded.layout import StackError
 
@@ -87,6 +88,13 @@ class _Bench:
         with our_target(schedules=True) as target:
             found = idle.measure(target, self.plan)
         show.idle(self.console, found)
+        return found
+
+    def views(self) -> list[dict[str, Any]]:
+        """The analyst's views."""
+        with our_target() as target:
+            found = views.measure(target, self.plan, self.console.print)
+        show.views(self.console, found)
         return found
 
     def parts(self) -> dict[str, Any]:
@@ -160,6 +168,7 @@ PARTS = {
     "idle": _Part("CPU of a stack without messages", _Bench.idle),
     "rederive": _Part("dry run of a re-derivation: rows/s, peak memory (`cold` has it too)", _Bench.rederive, False),
     "parts": _Part("active parts of each table during a minute at 5,000/s, or --hour", _Bench.parts, False),
+    "views": _Part("the analyst's views over 500 markets with a month of minutes", _Bench.views, False),
     "stages": _Part("each stage on its own, and the fixed cost of a batch", _Bench.stages),
     "silver": _Part("the Silver worker and other ways to write it", _Bench.silver),
     "cold": _Part("offload of each layer, re-derivation", _Bench.cold),

@@ -44,6 +44,7 @@ GOALS: tuple[Goal, ...] = (
     Goal("idle_percent", "CPU of an idle stack, all processes", "% of a core", 19, 5, 2),
     Goal("rederive_per_s", "re-derivation, dry run", "rows/s", 78_800, 250_000, 500_000, more_is_better=True),
     Goal("rederive_mib", "re-derivation, dry run, peak memory", "MiB", 440, 600, None),
+    Goal("latest_prices_p99_ms", "latest_prices of 500 markets, p99", "ms", None, 10, None),
     Goal("stack_mb", "memory of the stack, peak", "MB", 1_100, 1_200, 1_000),
     Goal("serving_message_p99_ms", "trade → WebSocket message at 5,000/s, p99", "ms", None, 250, None),
     Goal("serving_klines_p99_ms", "klines of 1,000 candles at 50 requests/s, p99", "ms", None, 20, None),
@@ -61,6 +62,8 @@ def figures(result: Result) -> dict[str, float]:
     found |= {f"adr_{key}": value for key, value in _end_to_end(result.get("adr", {})).items()}
     if "idle" in result:
         found["idle_percent"] = result["idle"]["percent"]
+    if "views" in result:
+        found["latest_prices_p99_ms"] = result["views"][0]["p99_ms"]
     dry_run = result.get("rederive") or next((one for one in result.get("cold", ()) if one["kind"] == DRY_RUN), None)
     if dry_run:
         found |= {"rederive_per_s": dry_run["rows_per_s"], "rederive_mib": dry_run["peak_rss_mb"]}

@@ -123,6 +123,16 @@ def idle(console: Console, found: Mapping[str, Any]) -> None:
     )
 
 
+def views(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
+    """Show how long each query takes."""
+    table = Table(title="Views, 500 markets with a month of minutes", title_justify="left")
+    for column in ("query", "rows", "p50 ms", "p99 ms"):
+        table.add_column(column, justify="left" if column == "query" else "right")
+    for one in found:
+        table.add_row(one["query"], f"{one['rows']:,.0f}", f"{one['p50_ms']:,.1f}", f"{one['p99_ms']:,.1f}")
+    console.print(table)
+
+
 def parts(console: Console, found: Mapping[str, Any]) -> None:
     """Show the most active parts of a partition, by table."""
     minutes = f"{found['seconds'] / 60:,.0f} min"

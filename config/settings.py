@@ -110,6 +110,8 @@ class Settings(BaseSettings):
     # Each insert covers one partition, and so one shard. More shards than workers only make more inserts a cycle.
     bronze_shards: Annotated[int, Field(ge=1, le=1024)] = 1
     deduplication_window: Annotated[int, Field(ge=1_000)] = 100_000
+    # How often ClickHouse makes the copy that the view `latest_prices` reads.
+    latest_prices_every_s: Annotated[int, Field(ge=1, le=30)] = 1
 
     # Series
     schedules_file: Path = DEFAULT_SCHEDULES_FILE

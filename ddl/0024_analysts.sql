@@ -1,5 +1,6 @@
 -- Views for analysts besides the candles: trades as doubles, and the newest price of every market.
 {% import '_candles.sql' as candles %}
+{% import '_latest_prices.sql' as prices %}
 
 ALTER TABLE {{ db }}.silver_trades{{ on_cluster }}
     COMMENT COLUMN exchange 'exchange-and-market code',
@@ -60,64 +61,27 @@ SELECT
 FROM {{ db }}.silver_trades AS silver
 COMMENT 'Silver for arithmetic; silver_trades has the digits';
 
--- The 24 hours are summed from 30-minute candles, whose partitions are days, so that two partitions are read. With an
--- edge at a whole minute the view would take five times as long. The last price of a market that was quiet for months
--- is in its daily candles. `join_use_nulls` is set because some clients set it to 1, and the view's columns have no NULL.
+-- Planning `latest_prices_live` takes longer than 10 ms, so this view reads a copy of it that ClickHouse makes every second
+-- (0036_latest_prices). A copy that is no longer made is an error, never an old price.
 CREATE OR REPLACE VIEW {{ db }}.latest_prices{{ on_cluster }}
-(
-    exchange String COMMENT 'exchange-and-market code',
-    symbol String COMMENT 'canonical symbol: BTCUSDT',
-    last_price Float64 COMMENT 'of the last trade by (timestamp, sequence, trade_id), quote currency; the double nearest to the exact value',
-    last_time DateTime64(6, 'UTC') COMMENT 'of that trade, by the exchange',
-    open_24h Float64 COMMENT 'first price since 24 hours ago, rounded down to the half hour; no trade since: last_price',
-    high_24h Float64 COMMENT 'highest price of these hours; no trade since: last_price',
-    low_24h Float64 COMMENT 'lowest price of these hours; no trade since: last_price',
-    volume_24h Float64 COMMENT 'sum of quantity in these hours, base currency',
-    quote_volume_24h Float64 COMMENT 'sum of price * quantity in these hours, quote currency',
-    trade_count_24h UInt64 COMMENT 'trades in these hours',
-    change_24h Float64 COMMENT 'last_price - open_24h, the double nearest to the exact difference',
-    change_percent_24h Float64 COMMENT 'change_24h / open_24h * 100'
-)
+{{ prices.columns() }}
 AS
 SELECT
     exchange,
     symbol,
-    {{ candles.nearest('newest.price') }} AS last_price,
-    newest.time AS last_time,
-    {{ candles.nearest('if(trade_count_24h = 0, newest.price, hours.open)') }} AS open_24h,
-    {{ candles.nearest('if(trade_count_24h = 0, newest.price, hours.high)') }} AS high_24h,
-    {{ candles.nearest('if(trade_count_24h = 0, newest.price, hours.low)') }} AS low_24h,
-    {{ candles.nearest('hours.volume') }} AS volume_24h,
-    {{ candles.nearest('hours.quote_volume') }} AS quote_volume_24h,
-    hours.trade_count AS trade_count_24h,
-    {{ candles.nearest('if(trade_count_24h = 0, 0, newest.price - hours.open)') }} AS change_24h,
-    change_24h / open_24h * 100 AS change_percent_24h
-FROM
-(
-    SELECT
-        state.exchange AS exchange,
-        state.symbol AS symbol,
-        argMaxMerge(state.close) AS price,
-        {{ sql.time_of('argMaxMergeState(state.close)') }} AS time
-    FROM {{ db }}.gold_ohlcv_state AS state
-    WHERE state.frame = 86400
-    GROUP BY exchange, symbol
-) AS newest
-LEFT JOIN
-(
-    SELECT
-        state.exchange AS exchange,
-        state.symbol AS symbol,
-        argMinMerge(state.open) AS open,
-        max(state.high) AS high,
-        min(state.low) AS low,
-        sum(state.volume) AS volume,
-        sum(state.quote_volume) AS quote_volume,
-        sum(state.trade_count) AS trade_count
-    FROM {{ db }}.gold_ohlcv_state AS state
-    WHERE state.frame = 1800
-      AND state.window_start >= toDateTime64(intDiv(toUnixTimestamp(now('UTC')) - 86400, 1800) * 1800, 0, 'UTC')
-    GROUP BY exchange, symbol
-) AS hours USING (exchange, symbol)
-SETTINGS join_use_nulls = 0
-COMMENT 'The newest price of every market and its last 24 hours';
+    last_price,
+    last_time,
+    open_24h,
+    high_24h,
+    low_24h,
+    volume_24h,
+    quote_volume_24h,
+    trade_count_24h,
+    change_24h,
+    change_percent_24h,
+    as_of
+FROM {{ db }}.latest_prices_stored
+WHERE throwIf(
+    as_of < now64(6, 'UTC') - INTERVAL {{ prices.oldest_seconds }} SECOND,
+    'latest_prices is older than {{ prices.oldest_seconds }} s: read latest_prices_live, and have exception in system.view_refreshes looked at') = 0
+COMMENT 'The newest price of every market and its last 24 hours, at most a second old';

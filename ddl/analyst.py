@@ -14,6 +14,7 @@ _DAILY = (
     "producer_gaps",
 )
 _OTHERS = (
+    "latest_prices_live",
     "candles_as_text",  # for the page's service
     "dlq_resolutions",
     "offload_progress",

@@ -173,9 +173,11 @@ def _compare_missing(statement: MigrationStatement) -> Comparison:
 def _correction(statement: MigrationStatement, consumers: set[str]) -> Action | None:
     """The action that brings a changed object in line with its file; None for a table, whose rows could be lost.
 
-    A view that reads an ordinary table is never dropped: rows inserted in the meantime would not reach its target.
+    A view that each insert into an ordinary table runs is never dropped: rows inserted in the meantime would not reach
+    its target.
     """
-    if statement.kind is ObjectKind.MATERIALIZED_VIEW and statement.object not in consumers:
+    is_run_by_inserts = statement.object not in consumers and not statement.is_refreshed
+    if statement.kind is ObjectKind.MATERIALIZED_VIEW and is_run_by_inserts:
         return Action.MODIFY_QUERY
     return Action.REPLACE if statement.kind.is_stateless else None
 

@@ -129,6 +129,7 @@ def _variables(settings: Settings, environment: Environment) -> dict[str, object
         "bronze_rows_per_message": settings.bronze_rows_per_message,
         "bronze_shards": settings.bronze_shards,
         "deduplication_window": settings.deduplication_window,
+        "latest_prices_every_s": settings.latest_prices_every_s,
         "max_message_bytes": settings.max_message_bytes,
         "timeframes": layers.timeframes,
         "retention_classes": layers.candles,

@@ -29,6 +29,7 @@ _PART = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 _QUERY = re.compile(r"^AS$\n", re.MULTILINE)
+_SCHEDULE = re.compile(r"^REFRESH\s+(?:EVERY|AFTER)\b", re.MULTILINE)
 _SOURCE = re.compile(r"^FROM\s+(?:`?\w+`?\.)?`?(?P<name>\w+)`?", re.MULTILINE)
 
 
@@ -83,6 +84,11 @@ class MigrationStatement:
         """The table that a materialized view reads; "" for any other statement."""
         source = _SOURCE.search(self.sql) if self.kind is ObjectKind.MATERIALIZED_VIEW else None
         return source["name"] if source else ""
+
+    @property
+    def is_refreshed(self) -> bool:
+        """Whether it is a materialized view that ClickHouse runs by a schedule, and not with every insert."""
+        return self.kind is ObjectKind.MATERIALIZED_VIEW and _SCHEDULE.search(self.sql) is not None
 
     @property
     def query(self) -> str:

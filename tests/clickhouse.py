@@ -19,3 +19,7 @@ def as_json(settings: Settings) -> str:
     """Settings for a child process of a test, with their secrets, which `model_dump_json` leaves out."""
     secrets = {name: value.get_secret_value() for name, value in settings if isinstance(value, SecretStr)}
     return json.dumps(settings.model_dump(mode="json") | secrets)
+
+
+# How the names of tables begin that a refresh is filling.
+REFRESHING = (".tmp", "_tmp_replace_")

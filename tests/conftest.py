@@ -61,10 +61,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No command of a test finds the stacks that this user runs."""
+def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No command of a test finds the stacks that this user runs, and an idle database costs nothing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        # Dozens of databases need no copy a second each.
+        patch.setenv("MEDALLION_LATEST_PRICES_EVERY_S", "30")
         yield
 
 

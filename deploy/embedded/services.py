@@ -74,6 +74,8 @@ def stack_environment(
     return {
         # Fewer shards leave a worker without work; more shards cost more inserts in each cycle.
         "MEDALLION_BRONZE_SHARDS": str(shards_for(len(ports.metrics), PARTITIONS)),
+        # The node refreshes after each change, so a schedule is needed only for what time alone changes.
+        "MEDALLION_LATEST_PRICES_EVERY_S": "30",
         **given,
         **password,
         **page,

@@ -1,7 +1,7 @@
 """Invariants 2, 3 and 8 under faults: whatever is killed whenever, each trade counts once and every candle is true.
 
-A short one with the same seed every time kills each kind of process; on Kafka it is nightly. `CHAOS_KILLS` makes it
-longer, `CHAOS_SEEDS` are others: `make chaos`, `make chaos-seeds`.
+A short one with the same seed every time kills each kind of process. `CHAOS_KILLS` makes it longer,
+`CHAOS_SEEDS` are others: `make chaos`, `make chaos-seeds`.
 """
 
 from __future__ import annotations
@@ -32,11 +32,13 @@ SOME_FRAMES = 3_000
 # Two workers share the work only if Bronze is spread over partitions; a killed one must not be waited for long.
 SETTINGS = {"MEDALLION_BRONZE_SHARDS": "4", "MEDALLION_SILVER_SESSION_TIMEOUT_MS": "2000"}
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(240 + 15 * KILLS)]
+# Of the fast tier: kafka_engine/test_tables.py kills the node while rows flow, silver/inserts/test_partition.py a
+# worker at every step.
+pytestmark = [pytest.mark.nightly, pytest.mark.stack, pytest.mark.timeout(240 + 15 * KILLS)]
 
 
 @pytest.mark.parametrize("number", range(len(SEEDS)))
-@pytest.mark.parametrize("broker", ["memory", pytest.param("kafka", marks=[pytest.mark.kafka, pytest.mark.nightly])])
+@pytest.mark.parametrize("broker", ["memory", pytest.param("kafka", marks=pytest.mark.kafka)])
 def test_silver_and_every_candle_are_true_after_a_storm(
     broker: str,
     number: int,

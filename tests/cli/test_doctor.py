@@ -257,6 +257,16 @@ def test_migrations() -> None:
     assert_remedies(same, extra, pending, many)
 
 
+def test_latest_prices_are_made() -> None:
+    at = "2026-11-30 12:00:00"
+    found = [servers.refreshed(views) for views in ({"mv": ("", at)}, {"mv": ("no space", at)}, {"mv": ("", None)}, {})]
+    assert [one.outcome for one in found] == ["ok", "fail", "fail", "fail"]
+    assert at in found[0].found
+    assert at in found[1].found
+    assert "no space" in found[1].found
+    assert_remedies(*found)
+
+
 def test_topics() -> None:
     expected = {"raw": 4, "dlq": 1}
     found = [

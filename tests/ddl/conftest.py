@@ -13,6 +13,7 @@ from ddl.quoting import quote_string
 from ddl.render import render
 from ddl.runner import apply
 from ddl.statements import MigrationStatement
+from tests.clickhouse import REFRESHING
 from tests.ddl.engine import Engine
 
 _numbers = count(1)
@@ -62,7 +63,7 @@ def core(settings: Settings) -> list[MigrationStatement]:
 def _definitions(engine: Engine, settings: Settings) -> dict[str, str]:
     database = quote_string(settings.clickhouse_database)
     rows = engine.execute(f"SELECT name, create_table_query FROM system.tables WHERE database = {database}")
-    return {name: definition for name, definition in rows}  # noqa: C416 - rows are lists
+    return {name: definition for name, definition in rows if not name.startswith(REFRESHING)}
 
 
 def _filled(engine: Engine, settings: Settings) -> set[str]:
@@ -71,4 +72,11 @@ def _filled(engine: Engine, settings: Settings) -> set[str]:
     rows = engine.execute(
         f"SELECT DISTINCT table FROM system.parts WHERE database = {database} AND active AND rows > 0"
     )
-    return {table for (table,) in rows}
+    return {table for (table,) in rows if not table.startswith(REFRESHING)}
+
+
+def refresh(engine: Engine, settings: Settings) -> None:
+    """Make the copy that `latest_prices` reads."""
+    view = f"{settings.clickhouse_database}.latest_prices_mv"
+    for word in ("WAIT", "REFRESH", "WAIT"):
+        engine.execute(f"SYSTEM {word} VIEW {view}")

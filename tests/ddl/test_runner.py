@@ -157,6 +157,17 @@ def test_a_new_exchange_and_limit_are_taken_over_in_place(engine: Engine, kept: 
     assert names(bring(engine, settings)) == names(applied)
 
 
+def test_a_new_pace_of_the_latest_prices_is_taken_over(engine: Engine, warehouse: Settings) -> None:
+    settings = warehouse
+    other = changed(settings, latest_prices_every_s=7)
+    assert "latest_prices_mv" in names(apply(engine, other))
+    shown = f"SHOW CREATE TABLE {settings.clickhouse_database}.latest_prices_mv"
+    assert "REFRESH EVERY 7 SECOND" in str(engine.execute(shown))
+    assert {entry.state for entry in status(engine, other)} == {State.APPLIED}
+    apply(engine, settings)
+    assert {entry.state for entry in status(engine, settings)} == {State.APPLIED}
+
+
 # Its siblings: test_an_interrupted_apply_is_completed goes from one shard to three, ddl/test_bronze_stream.py has what
 # each number of shards makes of the rows.
 @pytest.mark.nightly
@@ -237,8 +248,9 @@ def test_render_for_a_cluster(engine: Engine) -> None:
         assert " ON CLUSTER prod" in statement.sql.split("\n")[0] or statement.kind is ObjectKind.DATA, statement.key
         (formatted,) = engine.execute(f"SELECT formatQueryOrNull({quote_string(statement.sql)})")[0]
         assert formatted, statement.key
-        # A twin of another table (`AS db.table`) has that table's engine.
-        if statement.kind is ObjectKind.TABLE and not statement.object.endswith(("_leaving", "_staged")):
+        # A twin of another table (`AS db.table`) has that table's engine; each server makes its own copy of the prices.
+        own = ("_leaving", "_staged", "latest_prices_stored")
+        if statement.kind is ObjectKind.TABLE and not statement.object.endswith(own):
             assert "ENGINE = Replicated" in statement.sql
         assert "non_replicated" not in statement.sql
 

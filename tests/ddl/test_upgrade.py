@@ -54,7 +54,7 @@ def as_of(settings: Settings, newest: str) -> list[MigrationStatement]:
         for statement in render(settings)
         if statement.migration <= newest
         and statement.migration not in changed
-        and statement.object not in {"latest_prices", "candles_as_text"}
+        and statement.object not in {"latest_prices", "latest_prices_live", "candles_as_text"}
     ]
     return sorted(
         [*old, *others], key=lambda one: (one.kind in {ObjectKind.VIEW, ObjectKind.MATERIALIZED_VIEW}, one.migration)

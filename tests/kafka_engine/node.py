@@ -38,7 +38,7 @@ def _serve(pipe: Connection, folder: Path, options: Mapping[str, Any]) -> None:
                 pipe.send((True, b""))
             else:
                 answer = session.query(sql, form)
-                tables.after(parse(sql).words)
+                tables.after(parse(sql).words, "")
                 pipe.send((True, answer))
         except EngineError as error:
             pipe.send((False, error.text))

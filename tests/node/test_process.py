@@ -54,6 +54,33 @@ def test_sigkill_in_the_middle_of_inserts_loses_no_acknowledged_batch(own_node: 
     assert set(acknowledged) <= {batch for batch, _ in counts}
 
 
+def test_a_view_with_a_schedule_follows_each_insert(own_node: NodeProcess) -> None:
+    """It has what an insert brought long before its schedule, also if a refresh runs at that moment; others do not."""
+    client = own_node.native()
+    for database in ("d", "other"):
+        client.execute(f"CREATE DATABASE {database}")
+        client.execute(f"CREATE TABLE {database}.t (n UInt64) ENGINE = MergeTree ORDER BY n")
+        client.execute(f"CREATE TABLE {database}.copy (total UInt64) ENGINE = MergeTree ORDER BY total")
+        client.execute(
+            f"CREATE MATERIALIZED VIEW {database}.copies REFRESH EVERY 1 YEAR TO {database}.copy AS"
+            f" SELECT sum(n) + sleep(0.2) AS total FROM {database}.t"
+        )
+        client.execute(f"SYSTEM WAIT VIEW {database}.copies")
+    native, http = own_node.native(database="d"), own_node.http(database="d")
+    for number in range(1, 7):
+        if number % 2:
+            native.execute("INSERT INTO t VALUES", [(number,)])
+        else:
+            http.command(f"INSERT INTO t VALUES ({number})")
+        if number in {1, 2, 6}:
+            total = sum(range(number + 1))
+            eventually(lambda total=total: native.execute("SELECT total FROM copy") == [(total,)], "the copy")
+    client.execute("INSERT INTO other.t VALUES", [(1,)])
+    native.execute("INSERT INTO t VALUES", [(7,)])
+    eventually(lambda: native.execute("SELECT total FROM copy") == [(28,)], "the copy")
+    assert client.execute("SELECT total FROM other.copy") == [(0,)]
+
+
 def test_sigterm_lets_a_running_query_end(own_node: NodeProcess) -> None:
     answers: list[object] = []
     client = own_node.native()

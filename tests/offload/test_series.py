@@ -192,7 +192,9 @@ class KilledError(BaseException):
     """The process ends here: nothing cleans up after it."""
 
 
-@pytest.mark.parametrize("when", ["before", pytest.param("after", marks=pytest.mark.nightly)])
+# Of the fast tier: hourly/test_faults.py kills the run at the commit of another table.
+@pytest.mark.nightly
+@pytest.mark.parametrize("when", ["before", "after"])
 def test_a_run_that_dies_at_its_commit_is_completed_by_the_next(
     when: str, settings: Settings, hot: HotTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -159,7 +159,7 @@ def mortal_broker() -> Iterator[tuple[str, subprocess.Popen[str]]]:
         process.kill()
 
 
-@pytest.mark.parametrize("bound", [0, 100_000], ids=["unbounded", "bounded"])
+@pytest.mark.parametrize("bound", [pytest.param(0, marks=pytest.mark.nightly), 100_000], ids=["unbounded", "bounded"])
 def test_a_replay_whose_broker_goes_away_ends_and_says_what_arrived(
     mortal_broker: tuple[str, subprocess.Popen[str]],
     bound: int,

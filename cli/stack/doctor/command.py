@@ -133,6 +133,7 @@ def _stack(settings: Settings, state: StackState | None, data_dir: Path | None) 
             attempt("grants", at_clickhouse, lambda: servers.grants(settings)),
             attempt("migrations", "grant it SHOW and SELECT, then `medallion ddl status`",
                     lambda: servers.migrations(settings)),
+            attempt("prices", "grant the user SELECT on system.*", lambda: servers.refreshes(settings)),
         ]  # fmt: skip
     return [
         *hot,

@@ -15,7 +15,7 @@ from config.settings import Settings
 from ddl import runner
 from ddl.grants import lacking
 from ddl.plan import State
-from ddl.readers import is_readers_database, missing_readers
+from ddl.readers import SUFFIX, is_readers_database, missing_readers
 from ddl.runner import ObjectStatus
 from deploy.embedded.kafka.topics import wanted
 from deploy.embedded.layout import StackState
@@ -24,6 +24,7 @@ from deploy.embedded.layout import StackState
 OLDEST_CLICKHOUSE = (26, 1)
 _BROKER_S = 10.0
 _SHOWN = 5
+_LONGEST = 300
 # The server's own database: the pipeline's need not exist yet.
 _SYSTEM = "system"
 
@@ -107,6 +108,33 @@ def compare_objects(objects: Sequence[ObjectStatus]) -> Finding:
     return Finding(
         "migrations", "fail", found, "`medallion ddl apply`; what it refuses, `medallion ddl status` explains"
     )
+
+
+def refreshes(settings: Settings) -> Finding:
+    """ClickHouse makes the copy that `latest_prices` reads. On a cluster: the server that is asked does.
+
+    Raises:
+        ServerError: ClickHouse does not answer.
+    """
+    shard = settings.clickhouse_database.removesuffix(SUFFIX)
+    with clickhouse(settings, _SYSTEM) as client:
+        rows = client.execute(sql_text("refreshes"))
+    return refreshed({view: (exception, made_at) for database, view, exception, made_at in rows if database == shard})
+
+
+def refreshed(views: Mapping[str, tuple[str, str | None]]) -> Finding:
+    """`views`: of each view that has a schedule the last failure, "" if there is none, and when it last succeeded."""
+    if not views:
+        return Finding("prices", "fail", "no view makes latest_prices", "`medallion ddl apply`")
+    ill = [
+        f"{view} failed, last made at {made_at or 'no time'}: {exception or 'never ran'}"
+        for view, (exception, made_at) in views.items()
+        if exception or not made_at
+    ]
+    if ill:
+        remedy = "mend what ClickHouse names; until then read latest_prices_live, which needs no copy"
+        return Finding("prices", "fail", "; ".join(ill)[:_LONGEST], remedy)
+    return Finding("prices", "ok", f"latest_prices was made at {', '.join(str(at) for _, at in views.values())}")
 
 
 def topics(settings: Settings) -> Finding:

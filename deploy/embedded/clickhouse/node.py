@@ -15,6 +15,7 @@ from deploy.embedded.clickhouse.engine.engine import Engine
 from deploy.embedded.clickhouse.errors import UNKNOWN_DATABASE, EngineError, NodeStartError
 from deploy.embedded.clickhouse.http.server import HttpServer
 from deploy.embedded.clickhouse.native.server import NativeServer
+from deploy.embedded.clickhouse.refresher import Refresher
 from deploy.embedded.clickhouse.session import Session
 from deploy.embedded.clickhouse.sql.policy import Policy, Role
 from deploy.embedded.clickhouse.sql.statements import StatementHook
@@ -80,7 +81,8 @@ class Node:
         self._engine.share(options.analyst_tables)
         self._policy = _policy(options)
         self._kafka = _kafka(self._engine, self._endpoint, options)
-        self._hooks: Sequence[StatementHook] = [self._kafka] if self._kafka else []
+        self._refresher = Refresher(self._engine)
+        self._hooks: Sequence[StatementHook] = [*([self._kafka] if self._kafka else []), self._refresher]
         self._native: NativeServer | None = None
         status, fault = (self._kafka.status, self._kafka.fault) if self._kafka else (None, str)
         self._http = HttpServer(options.access, self._open_session, status, fault)
@@ -107,6 +109,7 @@ class Node:
             raise
         if self._kafka is not None:
             await asyncio.to_thread(self._kafka.start)
+        self._refresher.start()
         self._native.start()
 
     async def stop(self) -> None:
@@ -118,6 +121,7 @@ class Node:
         await asyncio.gather(*stopping)
         if self._kafka is not None:
             await asyncio.to_thread(self._kafka.stop)
+        await asyncio.to_thread(self._refresher.stop)
         self._engine.close()
 
     def _open_session(self, database: str, role: Role) -> Session:

@@ -120,8 +120,7 @@ class Session:
             result = self._engine_session.query(statement.sql, output_format, request.settings, request.params)
         if statement.words[0] == "CREATE" and "VIEW" in statement.words and "MATERIALIZED" not in statement.words:
             self._engine.share_views()
-        for hook in self._hooks:
-            hook.after(statement.words)
+        self._tell_hooks(statement)
         if statement.words[0] == "USE":
             current = self._engine_session.query("SELECT currentDatabase()", "TSVRaw")
             self._database = self._own_database = current.decode("utf-8", "surrogateescape").rstrip("\n")
@@ -242,7 +241,9 @@ class Session:
             _refuse_settings(statement.suffix, _PLAIN_VALUES)
         sql = f"{statement.sql} {statement.suffix}".rstrip()
         with self._reading_outside(self._engine_session, statement.input_call is not None or statement.reads_outside):
-            return self._engine_session.insert(sql, wanted, chunks, settings, request.params)
+            written = self._engine_session.insert(sql, wanted, chunks, settings, request.params)
+        self._tell_hooks(statement)
+        return written
 
     def add_external_block(self, name: str, columns: Sequence[tuple[str, str]], block: bytes) -> None:
         """Add a client's Native block to its external table `name`, for the next statement.
@@ -312,6 +313,10 @@ class Session:
         if not self._hooks:
             return False
         return any(hook.handle(statement.sql, self._database, self._engine_session.execute) for hook in self._hooks)
+
+    def _tell_hooks(self, statement: Statement) -> None:
+        for hook in self._hooks:
+            hook.after(statement.words, self._database)
 
 
 def _refuse_settings(clause: str, names: Iterable[str]) -> None:

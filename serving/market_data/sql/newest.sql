@@ -3,5 +3,5 @@ SELECT
     exchange,
     symbol,
     intDiv(toUnixTimestamp64Micro(last_time), 1000) AS last_time
-FROM latest_prices
+FROM latest_prices_live
 WHERE exchange IN {exchanges:Array(String)}

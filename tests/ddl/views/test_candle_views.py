@@ -13,7 +13,8 @@ import pytest
 
 from config.settings import Settings
 from ddl.layers import Timeframe, load_layers
-from tests.ddl.engine import Engine
+from tests.ddl.conftest import refresh
+from tests.ddl.engine import Engine, EngineError
 
 TIMEFRAMES = load_layers().timeframes
 EXACT = ("open", "high", "low", "close", "volume", "quote_volume", "buy_volume", "sell_volume")
@@ -134,7 +135,8 @@ def test_a_candle_is_complete_unless_a_gap_touches_it(engine: Engine, warehouse:
 def test_every_column_has_a_plain_type_and_a_comment(engine: Engine, warehouse: Settings) -> None:
     plain = {"String", "Float64", "UInt32", "UInt64", "Bool", "DateTime64(0, 'UTC')"}
     plain |= {"DateTime64(3, 'UTC')", "DateTime64(6, 'UTC')"}
-    views = [view for frame in TIMEFRAMES for view in (frame.view, frame.exact_view)] + ["trades", "latest_prices"]
+    views = [view for frame in TIMEFRAMES for view in (frame.view, frame.exact_view)]
+    views += ["trades", "latest_prices", "latest_prices_live"]
     for view in views:
         columns = engine.execute(
             "SELECT name, type, comment FROM system.columns"
@@ -195,7 +197,8 @@ def test_a_look_at_one_market_reads_one_market(
             assert "producer_gaps" not in text
 
 
-def test_latest_prices_are_the_last_trade_and_a_day(engine: Engine, warehouse: Settings) -> None:
+@pytest.mark.parametrize("view", ["latest_prices", "latest_prices_live"])
+def test_latest_prices_are_the_last_trade_and_a_day(engine: Engine, warehouse: Settings, view: str) -> None:
     exchange, now = next(_exchanges), datetime.now(UTC)
     edge = datetime.fromtimestamp((int(now.timestamp()) - 86_400) // 1800 * 1800, UTC)
     ages = [timedelta(minutes=minutes) for minutes in (0, 0, 7, 61, 600, 1379)]
@@ -204,9 +207,11 @@ def test_latest_prices_are_the_last_trade_and_a_day(engine: Engine, warehouse: S
     rows += [("QUIET", "0.1", now - timedelta(days=40)), ("QUIET", "0.3", now - timedelta(days=39))]
     frame = trades(exchange, rows)
     engine.insert(f"{warehouse.clickhouse_database}.silver_trades", frame)
+    if view == "latest_prices":
+        refresh(engine, warehouse)
     names = "last_price, toUnixTimestamp64Micro(last_time), open_24h, high_24h, low_24h, volume_24h, quote_volume_24h"
     query = (
-        f"SELECT symbol, {names}, trade_count_24h, change_24h, change_percent_24h FROM latest_prices"
+        f"SELECT symbol, {names}, trade_count_24h, change_24h, change_percent_24h FROM {view}"
         f" WHERE exchange = '{exchange}' ORDER BY symbol"
     )
     found = ask(engine, warehouse, query)
@@ -222,3 +227,23 @@ def test_latest_prices_are_the_last_trade_and_a_day(engine: Engine, warehouse: S
     at = int(quiet["timestamp"].dt.epoch("us")[0])
     numbers = [[row[0], *(float(str(cell)) for cell in row[1:])] for row in found]
     assert numbers == [["BUSY", *busy], ["QUIET", 0.3, at, 0.3, 0.3, 0.3, 0.0, 0.0, 0, 0.0, 0.0]]
+
+
+def test_latest_prices_that_are_no_longer_made_are_an_error(engine: Engine, warehouse: Settings) -> None:
+    """Prices of a minute ago are never shown as the latest; the view that the error names has those of now."""
+    database, exchange = warehouse.clickhouse_database, next(_exchanges)
+    engine.insert(f"{database}.silver_trades", trades(exchange, [("A", "5.5", datetime.now(UTC))]))
+    query = f"SELECT symbol, last_price FROM {{}} WHERE exchange = '{exchange}'"
+    refresh(engine, warehouse)
+    assert ask(engine, warehouse, query.format("latest_prices")) == [["A", 5.5]]
+    engine.execute(f"SYSTEM STOP VIEW {database}.latest_prices_mv")
+    try:
+        engine.execute(f"ALTER TABLE {database}.latest_prices_stored UPDATE as_of = as_of - 61 WHERE true"
+                       " SETTINGS mutations_sync = 1")  # fmt: skip
+        with pytest.raises(EngineError, match="latest_prices is older than 60 s: read latest_prices_live"):
+            ask(engine, warehouse, query.format("latest_prices"))
+        assert ask(engine, warehouse, query.format("latest_prices_live")) == [["A", 5.5]]
+    finally:
+        engine.execute(f"SYSTEM START VIEW {database}.latest_prices_mv")
+    refresh(engine, warehouse)
+    assert ask(engine, warehouse, query.format("latest_prices")) == [["A", 5.5]]

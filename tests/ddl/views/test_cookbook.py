@@ -13,6 +13,7 @@ from polars.testing import assert_frame_equal
 from config.settings import Settings
 from series.answer import Answer, landing_rows
 from series.declaration import series_named
+from tests.ddl.conftest import refresh
 from tests.ddl.engine import Engine
 from tests.docs.blocks import fences
 from tests.recorded import OURS
@@ -266,7 +267,8 @@ def test_decimals_that_the_analysts_page_warns_of(engine: Engine) -> None:
     assert engine.execute(f"SELECT toFloat64(toString({price})) % 7") == [[2.5]]
 
 
-def test_latest_prices(ask: Ask, trades: pl.DataFrame) -> None:
+def test_latest_prices(engine: Engine, warehouse: Settings, ask: Ask, trades: pl.DataFrame) -> None:
+    refresh(engine, warehouse)
     last = trades.sort("timestamp", "sequence").group_by(MARKET).last().sort(MARKET)
     found = ask("Latest prices")
     assert found["last_price"].to_list() == [float(str(price)) for price in last["price"]]

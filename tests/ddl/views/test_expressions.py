@@ -19,6 +19,7 @@ from polars.testing import assert_frame_equal
 
 from config.settings import Settings
 from ddl.layers import load_layers
+from tests.ddl.conftest import refresh
 from tests.ddl.engine import Engine
 
 FRAMES = {frame.code: frame for frame in load_layers().timeframes}
@@ -71,6 +72,7 @@ def desk(engine: Engine, warehouse: Settings, recordings: Path) -> Desk:
     assert trades.height > 70_000
     database = warehouse.clickhouse_database
     engine.insert(f"{database}.silver_trades", trades)
+    refresh(engine, warehouse)
     return Desk(engine, database, trades)
 
 

@@ -198,6 +198,8 @@ def withdrawal(settings: Settings, trades: pl.DataFrame) -> AcceptPlan:
     return plan_withdrawal(Tiers.open(settings), ("binance", "BTCUSDT"), ["no such id", *trades["trade_id"]])
 
 
+# Of the fast tier: test_the_corrected_version_is_in_both_tiers_and_stays, and the case dump-corrected-later.
+@pytest.mark.nightly
 def test_withdrawn_trades_leave_both_tiers(posted: Settings, hot: HotTables) -> None:
     first, gone = taken_back(hot)
     day_us = int(FIRST.timestamp()) * 1_000_000

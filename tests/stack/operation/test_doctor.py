@@ -12,7 +12,7 @@ from tests.stack.conftest import Medallion
 # Its siblings: cli/test_doctor.py and offload/commands/test_doctor.py have each check.
 pytestmark = [pytest.mark.stack, pytest.mark.nightly]
 HOST = {"python", "packages", "cores", "memory", "disk (data folder, warehouse)", "clock"}
-STACK = {"processes", "clickhouse", "grants", "migrations", "topics", "silver", "catalog", "offload"}
+STACK = {"processes", "clickhouse", "grants", "migrations", "prices", "topics", "silver", "catalog", "offload"}
 
 
 def test_what_is_broken_fails_by_its_name(stack: Path, medallion: Medallion, recordings: Path) -> None:
@@ -39,3 +39,10 @@ def test_what_is_broken_fails_by_its_name(stack: Path, medallion: Medallion, rec
     assert "latest_prices missing" in found["migrations"]["found"]
     medallion("ddl", "apply", "--data-dir", stack)
     assert examine(0)["migrations"]["outcome"] == "ok"
+
+    medallion("query", "DROP VIEW latest_prices_live", "--data-dir", stack)
+    medallion("query", "SYSTEM REFRESH VIEW latest_prices_mv", "--data-dir", stack)
+    medallion("query", "SYSTEM WAIT VIEW latest_prices_mv", "--data-dir", stack, check=False)
+    found = examine(1)
+    assert {name for name, one in found.items() if one["outcome"] == "fail"} == {"migrations", "prices"}
+    assert "latest_prices_live" in found["prices"]["found"]

@@ -136,8 +136,9 @@ class KafkaTables:
         self._change(lambda: execute(sql))
         return True
 
-    def after(self, words: Sequence[str]) -> None:
+    def after(self, words: Sequence[str], database: str) -> None:
         """Called after a statement that begins with these keywords. Read the catalog again if it may have changed."""
+        del database
         if words and words[0] in _CHANGING:
             self._changed.set()
 

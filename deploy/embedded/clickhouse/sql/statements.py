@@ -39,8 +39,8 @@ class StatementHook(Protocol):
         """
         ...
 
-    def after(self, words: Sequence[str]) -> None:
-        """Called after every other command that ran, with its leading keywords."""
+    def after(self, words: Sequence[str], database: str) -> None:
+        """Called after every other command or insert that ran, with its leading keywords and the session's database."""
         ...
 
 
