@@ -265,8 +265,13 @@ def require_equal(report: VerifyReport, *, strict: bool) -> None:
     """
     if files := [file.file for table in report.tables for file in table.damaged]:
         raise ProofError(
-            f"{len(files):,} cold files are not as they were committed; the first is {files[0]}. While ClickHouse has the"
-            " hours, `medallion offload run --again` writes them anew; else restore the files from a backup."
+            f"{len(files):,} cold files are not as they were committed; the first is {files[0]}. While ClickHouse has"
+            " the hours, `medallion offload run --again` writes them anew; else restore the files from a backup."
+        )
+    if names := [table.table for table in report.tables if table.excess]:
+        raise ProofError(
+            f"Candles of {', '.join(names)} count more trades than Silver has, in the slices named above: `medallion"
+            " rederive` of these days, when they are over, makes them again."
         )
     if not report.ok:
         raise ProofError("Hot and cold differ in the slices named above.")

@@ -131,6 +131,13 @@ def print_verification(report: VerifyReport) -> None:
                 for name, one in damaged
             ],
         )
+    excess = [(table.table, one) for table in report.tables for one in table.excess]
+    if excess:
+        print_table(
+            "Candles that count more trades than Silver has",
+            ("table", "slice", "trades in candles", "trades in Silver"),
+            [(name, one.slice, one.candle_trades, one.silver_trades) for name, one in excess],
+        )
     out.print(conclusion(report), style="bold")
 
 
@@ -145,7 +152,7 @@ def conclusion(report: VerifyReport) -> str:
     elif report.ok:
         text = f"No difference in the {rows:,} hot rows of {slices:,} slices that were compared."
     elif not any(table.differences for table in report.tables):
-        text = f"Cold files are damaged, although the {rows:,} hot rows of {slices:,} slices have no difference."
+        text = f"The {rows:,} hot rows of {slices:,} slices have no difference, but see above."
     else:
         text = f"Hot and cold differ; {rows:,} hot rows of {slices:,} slices were compared."
     if slices and left_out:

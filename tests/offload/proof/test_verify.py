@@ -204,6 +204,13 @@ def test_candles_with_late_trades_are_no_difference(settings: Settings, hot: Hot
     run(Tiers.open(settings), layers=("silver", "gold"))
     again = verify(Tiers.open(settings), layers=("gold",))
     assert (again.ok, again.complete) == (True, True)
+    # States that were inserted twice look like late trades, which Silver does not have.
+    doubled = "INSERT INTO gold_ohlcv_state SELECT * FROM gold_ohlcv_state WHERE frame = 86400"
+    hot.client.command(f"{doubled} SETTINGS deduplicate_insert = 'disable'")
+    found = verify(Tiers.open(settings), layers=("gold",))
+    excess = {table.table: [(one.candle_trades, one.silver_trades) for one in table.excess] for table in found.tables}
+    assert excess.pop("gold_ohlcv_1d") == [(80, 40)]
+    assert (found.ok, [*filter(None, excess.values())]) == (False, [])
     hot.client.command("ALTER TABLE gold_ohlcv_state UPDATE low = low / 2 WHERE 1 SETTINGS mutations_sync = 2")
     assert not verify(Tiers.open(settings), layers=("gold",)).ok
 
