@@ -45,8 +45,8 @@ from offload.proof.counts import (
     Overlap,
     find_gone,
     find_missing,
+    find_not_in_raw,
     find_overlaps,
-    find_unfounded,
     stream_lineage,
 )
 from offload.proof.trace import MISSING, Tracer
@@ -102,15 +102,15 @@ def lineage_verify(
         print_lineage(markets)
     with working("Comparing with Iceberg", unchanged, quiet=as_json) as work:
         missing = _named(find_missing(hot, *hour, at_most=NAMED, tables=tables) for hour in proof.hours("missing"))
-        unfounded = _named(
-            find_unfounded(hot, *hour, at_most=NAMED, tables=tables) for hour in proof.hours("unfounded")
+        not_in_raw = _named(
+            find_not_in_raw(hot, *hour, at_most=NAMED, tables=tables) for hour in proof.hours("not_in_raw")
         )
         overlaps = find_overlaps(hot, utc(since), utc(until))
         gone = find_gone(hot, utc(since), utc(until), at_most=NAMED)
         cold = None
         if not count_only:
             cold = verify_cold(tiers, start=utc(since), end=utc(until), progress=of_tables(work))
-    findings = _Findings(proof, missing, unfounded, gone, overlaps, cold)
+    findings = _Findings(proof, missing, not_in_raw, gone, overlaps, cold)
     if as_json:
         _write_findings(findings)
     else:
@@ -151,7 +151,7 @@ class _Proof:
         return {"messages": self.messages, "hours": len(hours), **span}
 
     def hours(self, of: str) -> list[tuple[datetime, datetime]]:
-        """The hours with such messages: `missing`, `unfounded`."""
+        """The hours with such messages: `missing`, `not_in_raw`."""
         hours = sorted({count.hour for count in self.failing if getattr(count, of)})
         return [(hour, hour + HOUR) for hour in hours[:NAMED]]
 
@@ -180,7 +180,7 @@ class _Findings:
 
     proof: _Proof
     missing: list[LostMessage]
-    unfounded: list[LostMessage]
+    not_in_raw: list[LostMessage]
     gone: list[GoneMessages]
     overlaps: list[Overlap]
     cold: VerifyReport | None
@@ -191,7 +191,7 @@ def _write_findings(found: _Findings) -> None:
     rest = {
         "counted": found.proof.counted,
         "missing": [lost.model_dump(mode="json") for lost in found.missing],
-        "unfounded": [lost.model_dump(mode="json") for lost in found.unfounded],
+        "not_in_raw": [lost.model_dump(mode="json") for lost in found.not_in_raw],
         "gone": [gone.model_dump(mode="json") for gone in found.gone],
         "counted_twice": [overlap.model_dump(mode="json") for overlap in found.overlaps],
         "cold": None if cold is None else cold.model_dump(mode="json"),
@@ -222,7 +222,7 @@ def _print_findings(found: _Findings) -> None:
                     c.contradicting,
                     c.missing,
                     c.in_several,
-                    c.unfounded,
+                    c.not_in_raw,
                 )
                 for c in proof.failing
             ],
@@ -236,13 +236,13 @@ def _print_findings(found: _Findings) -> None:
         ],
         empty="none",
     )
-    if found.unfounded:
+    if found.not_in_raw:
         print_table(
             "Messages of Silver, duplicates or DLQ that Raw does not have",
             ("topic", "partition", "offset", "exchange", "symbol", "trade id"),
             [
                 (m.raw_topic, str(m.raw_partition), str(m.raw_offset), m.exchange, m.symbol, m.trade_id)
-                for m in found.unfounded
+                for m in found.not_in_raw
             ],
         )
     if found.gone:

@@ -17,7 +17,7 @@ _WHY = {
 }
 
 
-_COUNTS = ("raw", "silver", "duplicates", "dlq", "contradicting", "missing", "in_several", "unfounded")
+_COUNTS = ("raw", "silver", "duplicates", "dlq", "contradicting", "missing", "in_several", "not_in_raw")
 
 
 def sum_markets(counts: Iterable[LineageCount]) -> Mapping[tuple[str, str], Sequence[int]]:
@@ -48,7 +48,7 @@ def print_lineage(markets: Mapping[tuple[str, str], Sequence[int]]) -> bool:
         ),
         [(*market, *totals) for market, totals in sorted(markets.items())],
     )
-    raw, silver, duplicates, dlq, contradicting, missing, several, unfounded = (
+    raw, silver, duplicates, dlq, contradicting, missing, several, not_in_raw = (
         (sum(column) for column in zip(*markets.values(), strict=True)) if markets else (0,) * len(_COUNTS)
     )
     sign = "=" if raw == silver + duplicates + dlq else "≠"
@@ -59,7 +59,7 @@ def print_lineage(markets: Mapping[tuple[str, str], Sequence[int]]) -> bool:
             "both and takes the newer one over.",
             style="yellow",
         )
-    return sign == "=" and missing == several == unfounded == 0
+    return sign == "=" and missing == several == not_in_raw == 0
 
 
 def print_offload(report: OffloadReport) -> None:

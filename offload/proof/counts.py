@@ -27,7 +27,7 @@ class LineageCount(BaseModel):
     A message is identified by its raw coordinates and counts once in `raw`; `redelivered` counts its further deliveries
     by Kafka. `silver`, `duplicates` and `dlq`: the messages found there. `contradicting`: dead letters that contradict
     Silver's version of their trade. `missing`: messages found nowhere. `in_several`: messages found more than once, in
-    one place or in several. `unfounded`: messages of Silver, duplicates or DLQ that Raw does not have, by the symbol
+    one place or in several. `not_in_raw`: messages of Silver, duplicates or DLQ that Raw does not have, by the symbol
     that these have; they count in no other number.
     """
 
@@ -44,12 +44,12 @@ class LineageCount(BaseModel):
     missing: int
     in_several: int
     redelivered: int
-    unfounded: int
+    not_in_raw: int
 
     @property
     def holds(self) -> bool:
         """Whether each message of the group is in Raw and in exactly one other place."""
-        return self.missing == 0 and self.in_several == 0 and self.unfounded == 0
+        return self.missing == 0 and self.in_several == 0 and self.not_in_raw == 0
 
 
 class LostMessage(BaseModel):
@@ -123,7 +123,7 @@ def find_missing(
     return _named("missing_messages.sql", hot, start, end, at_most, tables or {})
 
 
-def find_unfounded(
+def find_not_in_raw(
     hot: HotStore,
     start: datetime | None = None,
     end: datetime | None = None,
@@ -131,12 +131,12 @@ def find_unfounded(
     at_most: int = 100,
     tables: Mapping[str, Table] | None = None,
 ) -> list[LostMessage]:
-    """Up to `at_most` of the messages of [start, end) that `stream_lineage` counts as unfounded.
+    """Up to `at_most` of the messages of [start, end) that `stream_lineage` counts as not in Raw.
 
     Raises:
         HotStoreError, WarehouseError, ValueError: as `find_missing`.
     """
-    return _named("unfounded_messages.sql", hot, start, end, at_most, tables or {})
+    return _named("messages_not_in_raw.sql", hot, start, end, at_most, tables or {})
 
 
 def _named(

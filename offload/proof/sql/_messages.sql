@@ -25,7 +25,7 @@ toInt64(toUnixTimestamp(toStartOfHour(ingested_at, 'UTC')))
 {#- Of a group of rows with the same coordinates: whether Raw does not have the message of a layer after it. Its arrival is
     bounded by its Kafka time as well, since the time of a duplicate is that of its verdict. Rows of the last minute are
     left out, because the tables are not read at one moment; and so are dead letters about messages of the Bronze topic. -#}
-{% macro is_unfounded() -%}
+{% macro is_not_in_raw() -%}
 countIf(layer = 'raw') = 0
        AND countIf(layer_reason = 'bronze_unreadable') = 0
        AND min(layer_arrived_at) >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')

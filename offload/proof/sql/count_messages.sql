@@ -1,6 +1,6 @@
 -- The counting proof: each raw message, identified by its coordinates, is in exactly one of Silver, duplicates and DLQ.
 -- A message that Kafka delivered twice counts once, in the hour of its first arrival. A Silver row in both tiers
--- counts once. A message of these layers that Raw does not have counts as unfounded and in no other number. The grouping by coordinates goes to disk when it exceeds its memory.
+-- counts once. A message of these layers that Raw does not have counts as not in Raw and in no other number. The grouping by coordinates goes to disk when it exceeds its memory.
 {% import '_messages.sql' as messages %}
 SELECT
     exchange,
@@ -14,7 +14,7 @@ SELECT
     countIf(places = 0) AS missing,
     countIf(places > 1 AND deliveries > 0) AS in_several,
     sumIf(deliveries - 1, deliveries > 0) AS redelivered,
-    countIf(deliveries = 0) AS unfounded
+    countIf(deliveries = 0) AS not_in_raw
 FROM
 (
     SELECT
@@ -36,7 +36,7 @@ FROM
     HAVING (deliveries > 0
        AND arrived_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
        AND arrived_at < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC'))
-       OR ({{ messages.is_unfounded() }})
+       OR ({{ messages.is_not_in_raw() }})
 )
 GROUP BY exchange, symbol, hour_us
 ORDER BY exchange, symbol, hour_us

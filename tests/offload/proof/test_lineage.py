@@ -16,8 +16,8 @@ from offload.proof.counts import (
     count_lineage,
     find_gone,
     find_missing,
+    find_not_in_raw,
     find_overlaps,
-    find_unfounded,
     stream_lineage,
 )
 from offload.retention.gate import close_gate
@@ -109,9 +109,9 @@ def test_what_raw_lacks_is_counted_and_named(settings: Settings, hot: HotTables,
     store = ClickHouseHttp(settings)
     counts = count_lineage(store)
     assert _total(counts)["raw"] == 595
-    assert (_total(counts)["missing"], sum(count.unfounded for count in counts)) == (0, 5)
+    assert (_total(counts)["missing"], sum(count.not_in_raw for count in counts)) == (0, 5)
     assert {count.hour for count in counts if not count.holds} == set(gone["arrived"].dt.truncate("1h"))
-    found = find_unfounded(store)
+    found = find_not_in_raw(store)
     assert {(one.raw_offset, one.trade_id) for one in found} == set(gone.select("offset", "trade_id").rows())
     assert {(one.exchange, one.symbol) for one in found} == {("binance", "BTC-USD")}
 
@@ -231,19 +231,19 @@ def test_hours_that_left_are_counted_in_iceberg(settings: Settings, hot: HotTabl
     hot.insert("trades_raw", raw_rows(trades.tail(4).with_columns(pl.col("offset") + 50_000)))
     again = raw_rows(trades.head(100)).with_columns(pl.col("ingested_at") + timedelta(days=1))
     hot.insert("trades_raw", again)
-    unfounded = silver_rows(trades.head(3).with_columns(pl.col("offset") + 90_000, trade_id=pl.lit("7")))
-    hot.insert("silver_trades", unfounded)
+    not_in_raw = silver_rows(trades.head(3).with_columns(pl.col("offset") + 90_000, trade_id=pl.lit("7")))
+    hot.insert("silver_trades", not_in_raw)
     doubled = silver_rows(trades.filter(digit == 0).head(2))
     hot.insert("silver_trades", doubled.with_columns(pl.lit("BTCUSD").alias("symbol")))
     store = ClickHouseHttp(settings)
     before = count_lineage(store)
     total = _total(before)
     assert (total["raw"], total["missing"], total["in_several"], total["redelivered"]) == (trades.height + 4, 4, 2, 100)
-    assert sum(count.unfounded for count in before) == 3
+    assert sum(count.not_in_raw for count in before) == 3
     run(Tiers.open(settings), layers=LAYERS)
     tables = ensure_tables(open_catalog(settings), settings.iceberg_namespace)
     start = ARRIVAL - timedelta(days=1)
-    lost, without_raw = find_missing(store, start), find_unfounded(store, start)
+    lost, without_raw = find_missing(store, start), find_not_in_raw(store, start)
     assert len(without_raw) == 3
     # Hour by hour, and all at once.
     for gone, chunk_rows in (
@@ -257,7 +257,7 @@ def test_hours_that_left_are_counted_in_iceberg(settings: Settings, hot: HotTabl
         order = {"key": lambda count: (count.hour, count.symbol)}
         assert sorted(counts, **order) == sorted(before, **order), gone
         assert find_missing(store, start, tables=tables) == lost
-        assert find_unfounded(store, start, tables=tables) == without_raw
+        assert find_not_in_raw(store, start, tables=tables) == without_raw
     assert list(stream_lineage(store, tables=tables)) == [], "nothing is hot, and no time was given"
 
 

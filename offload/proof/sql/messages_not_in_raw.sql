@@ -14,6 +14,6 @@ FROM
     {{ messages.all(cold, raw_in_cold, raw_in_hot) }}
 )
 GROUP BY topic, partition, offset, published_at
-HAVING {{ messages.is_unfounded() }}
+HAVING {{ messages.is_not_in_raw() }}
 ORDER BY raw_topic, raw_partition, raw_offset
 LIMIT {at_most:UInt32}
