@@ -284,7 +284,7 @@ def _evidence(
 
 def _stored_day(row: Mapping[str, Any]) -> StoredDay:
     first, last = (None, None) if row["without_number"] else (row["first_id"], row["last_id"])
-    return StoredDay(row["trades"], row["ids"], first, last, row["live"])
+    return StoredDay(row["trades"], row["ids"], first, last, row["live"], row["repeated"])
 
 
 def _known(evidence: TradesEvidence) -> set[date]:

@@ -426,3 +426,13 @@ def test_a_renamed_market_is_named_with_what_mends_it(
     found = check()
     assert found["findings"] == []
     assert "does not answer" in found["stored_trades"]
+
+
+def test_a_trade_that_is_there_twice_hides_none_that_is_missing(ask: Callable[..., Any], hot: HotTables) -> None:
+    """Three rows for the ids 3 to 5, of which 5 is missing and 4 is there twice."""
+    rows = trades("binance", "BTCUSDT", {1: [1, 2], 2: [3, 4, 4], 3: [6, 7]})
+    hot.insert("silver_trades", silver_rows(rows))
+    found = ask("--exchange", "binance", "--data", "trades", "--to", "2026-03-04")
+    assert verdicts(found)[1] == (2, "partial", "ids_missing")
+    assert found[1]["detail"] == "1 ids; 1 rows repeat a trade: `medallion rederive`"
+    assert (found[0]["detail"], found[1]["rows"]) == ("nothing is stored before it", 2)
