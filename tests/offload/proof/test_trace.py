@@ -426,6 +426,7 @@ def test_a_trade_of_a_renamed_market_is_found_by_every_name(
         assert (trace.fate, trace.changes) == ("silver", ()), name
 
 
+# Its sibling: test_candles_with_late_trades_are_no_difference in test_verify.py.
 @pytest.mark.nightly
 def test_a_candle_whose_trades_are_apart_is_not_called_wrong(settings: Settings, hot: HotTables, tape: Path) -> None:
     """Trades that came since the offload, or after the partitions had left; what changed is named all the same."""
