@@ -1,6 +1,7 @@
 -- The counting proof: each raw message, identified by its coordinates, is in exactly one of Silver, duplicates and DLQ.
 -- A message that Kafka delivered twice counts once, in the hour of its first arrival. A Silver row in both tiers
--- counts once. A message of these layers that Raw does not have counts as not in Raw and in no other number. The grouping by coordinates goes to disk when it exceeds its memory.
+-- counts once. A message of these layers that Raw does not have counts as not in Raw and in no other number. The
+-- grouping by coordinates goes to disk when it exceeds its memory.
 {% import '_messages.sql' as messages %}
 SELECT
     exchange,
