@@ -70,9 +70,8 @@ class Pins:
         OffloadError: the catalog fails.
     """
 
-    def __init__(self, tier: ColdTier | None) -> None:
-        """`tier`: None, or without tables, where nothing has been offloaded yet: it has no pin."""
-        self._maybe_tier = tier
+    def __init__(self, tier: ColdTier) -> None:
+        self._tier = tier
 
     @classmethod
     def look(cls, settings: Settings) -> Pins:
@@ -181,18 +180,11 @@ class Pins:
         if f"pin_{name}" == self._tier.settings.clickhouse_database:
             raise PinError(f"pin_{name} is the database of the hot tables: choose another name.")
 
-    @property
-    def _tier(self) -> ColdTier:
-        assert self._maybe_tier is not None, "a pin is of cold tables"
-        return self._maybe_tier
-
     def _load(self, name: str) -> Table:
         return self._tier.load(BY_NAME[name])
 
     def _properties(self) -> Mapping[str, str]:
-        """The properties of the table with the records; none if it does not exist yet."""
-        if self._maybe_tier is None:
-            return {}
+        """The properties of the table with the records; none if it does not exist yet: then there is no pin."""
         try:
             return self._load(_RECORDS_TABLE).properties
         except NoSuchTableError:

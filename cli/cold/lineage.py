@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain, islice
 from typing import Annotated
 
 import orjson
@@ -32,10 +33,10 @@ from cli.cold.trace_printing import (
 )
 from cli.common.arguments import check_names, check_span
 from cli.common.context import DataDirOption, JsonOption, load_settings, out, print_json, print_table
+from cli.common.tiers import tiers_of
 from cli.common.work import Work, working
 from config.settings import Settings
 from ddl.layers import load_layers
-from offload.clickhouse.tiers import Tiers
 from offload.proof.candle_trades import CandleTrade, CandleTrades
 from offload.proof.counts import (
     GoneMessages,
@@ -44,6 +45,7 @@ from offload.proof.counts import (
     Overlap,
     find_gone,
     find_missing,
+    find_not_in_raw,
     find_overlaps,
     stream_lineage,
 )
@@ -78,8 +80,8 @@ def lineage_verify(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Prove by counting that every raw message is in one of Silver, duplicates and DLQ, that no match of a market
-    counts twice, and that hot equals cold.
+    """Prove by counting that every raw message is in one of Silver, duplicates and DLQ, and that these have no other,
+    that no match of a market counts twice, and that hot equals cold.
 
     By exchange, symbol and hour of arrival; exit 1 if a count is wrong, naming what differs. Hours that ClickHouse
     has dropped are counted in Iceberg; without --from the count begins with the first hour of Raw in ClickHouse. What
@@ -87,7 +89,7 @@ def lineage_verify(
     messages before ClickHouse read them. With --strict both are exit 1, too.
     """
     check_span(since, until)
-    tiers = Tiers.open(load_settings(data_dir))
+    tiers = tiers_of(load_settings(data_dir))
     hot, tables = tiers.hot, tiers.cold.load_all()
     unchanged = "Nothing was changed."
     with working("Counting", unchanged, quiet=as_json) as work:
@@ -99,26 +101,33 @@ def lineage_verify(
     if not as_json:
         print_lineage(markets)
     with working("Comparing with Iceberg", unchanged, quiet=as_json) as work:
-        lossy = proof.lossy
-        missing = [lost for hour in lossy for lost in find_missing(hot, *hour, at_most=NAMED, tables=tables)][:NAMED]
+        missing = _named(find_missing(hot, *hour, at_most=NAMED, tables=tables) for hour in proof.hours("missing"))
+        not_in_raw = _named(
+            find_not_in_raw(hot, *hour, at_most=NAMED, tables=tables) for hour in proof.hours("not_in_raw")
+        )
         overlaps = find_overlaps(hot, utc(since), utc(until))
         gone = find_gone(hot, utc(since), utc(until), at_most=NAMED)
         cold = None
         if not count_only:
             cold = verify_cold(tiers, start=utc(since), end=utc(until), progress=of_tables(work))
-    findings = _Findings(proof, missing, gone, overlaps, cold)
+    findings = _Findings(proof, missing, not_in_raw, gone, overlaps, cold)
     if as_json:
         _write_findings(findings)
     else:
         _print_findings(findings)
     if not proof.holds:
-        raise ProofError("Some raw messages are not in exactly one place.")
+        raise ProofError("Some messages are not in Raw and in exactly one other place.")
     if overlaps:
         raise ProofError("Some matches are in Silver twice, summed up and singly, in the markets named above.")
     if cold is not None:
         require_equal(cold, strict=strict)
     if gone and strict:
         raise ProofError("Raw skipped the offsets named above: no layer can count these messages (--strict).")
+
+
+def _named(found: Iterable[Sequence[LostMessage]]) -> list[LostMessage]:
+    """The first of the messages."""
+    return list(islice(chain.from_iterable(found), NAMED))
 
 
 class _Proof:
@@ -141,9 +150,9 @@ class _Proof:
         span = {"from": hours[0], "to": hours[-1] + HOUR} if hours else {"from": None, "to": None}
         return {"messages": self.messages, "hours": len(hours), **span}
 
-    @property
-    def lossy(self) -> list[tuple[datetime, datetime]]:
-        hours = sorted({count.hour for count in self.failing if count.missing})
+    def hours(self, of: str) -> list[tuple[datetime, datetime]]:
+        """The hours with such messages: `missing`, `not_in_raw`."""
+        hours = sorted({count.hour for count in self.failing if getattr(count, of)})
         return [(hour, hour + HOUR) for hour in hours[:NAMED]]
 
     def watch(self, counts: Iterable[LineageCount]) -> Iterator[LineageCount]:
@@ -171,6 +180,7 @@ class _Findings:
 
     proof: _Proof
     missing: list[LostMessage]
+    not_in_raw: list[LostMessage]
     gone: list[GoneMessages]
     overlaps: list[Overlap]
     cold: VerifyReport | None
@@ -181,6 +191,7 @@ def _write_findings(found: _Findings) -> None:
     rest = {
         "counted": found.proof.counted,
         "missing": [lost.model_dump(mode="json") for lost in found.missing],
+        "not_in_raw": [lost.model_dump(mode="json") for lost in found.not_in_raw],
         "gone": [gone.model_dump(mode="json") for gone in found.gone],
         "counted_twice": [overlap.model_dump(mode="json") for overlap in found.overlaps],
         "cold": None if cold is None else cold.model_dump(mode="json"),
@@ -197,7 +208,7 @@ def _print_findings(found: _Findings) -> None:
             "Where it does not hold",
             (
                 *("exchange", "symbol", "hour", "raw", "silver", "duplicates", "dead letters", "contradicting"),
-                *("missing", "in several"),
+                *("missing", "in several", "not in raw"),
             ),
             [
                 (
@@ -211,6 +222,7 @@ def _print_findings(found: _Findings) -> None:
                     c.contradicting,
                     c.missing,
                     c.in_several,
+                    c.not_in_raw,
                 )
                 for c in proof.failing
             ],
@@ -224,6 +236,15 @@ def _print_findings(found: _Findings) -> None:
         ],
         empty="none",
     )
+    if found.not_in_raw:
+        print_table(
+            "Messages of Silver, duplicates or DLQ that Raw does not have",
+            ("topic", "partition", "offset", "exchange", "symbol", "trade id"),
+            [
+                (m.raw_topic, str(m.raw_partition), str(m.raw_offset), m.exchange, m.symbol, m.trade_id)
+                for m in found.not_in_raw
+            ],
+        )
     if found.gone:
         print_table(
             "Offsets that Raw skipped: gone from the broker before ClickHouse read them, or without content",
@@ -286,7 +307,7 @@ def lineage_trace(
     if trade_id is not None and trades:
         raise typer.BadParameter("it is for a candle: give --candle and --at", param_hint="--trades")
     settings, moment = load_settings(data_dir), utc(at)
-    tracer = Tracer(Tiers.open(settings))
+    tracer = Tracer(tiers_of(settings))
     if candle is not None and moment is not None:
         changes = _trace_candle(tracer, settings, exchange, symbol, candle, moment, all_trades=trades, as_json=as_json)
     else:

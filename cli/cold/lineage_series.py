@@ -11,7 +11,7 @@ import typer
 from cli.cold.offload import ProofError
 from cli.cold.trace_printing import print_changes, short
 from cli.common.context import DataDirOption, JsonOption, load_settings, print_json, print_table
-from offload.clickhouse.tiers import Tiers
+from cli.common.tiers import tiers_of
 from offload.proof.trace_series import Key, SeriesTrace, trace_series
 from series.declaration import Column, Series, load_series, series_named
 
@@ -38,7 +38,7 @@ def lineage_series(
         raise typer.BadParameter(f"no series {name!r}; one of {', '.join(_NAMES)}", param_hint="NAME")
     series = series_named(name)
     values = _key(series, key)
-    trace = trace_series(Tiers.open(load_settings(data_dir)), series, values)
+    trace = trace_series(tiers_of(load_settings(data_dir)), series, values)
     if as_json:
         print_json(trace)
     else:

@@ -11,6 +11,7 @@ from cli.cold.printing import conclusion, print_offload, print_verification
 from cli.cold.progress import of_tables, offload_with_progress
 from cli.common.arguments import MOST_DAYS, check_span
 from cli.common.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
+from cli.common.tiers import tiers_of
 from cli.common.work import working
 from config.errors import MedallionError
 from config.process import logs
@@ -109,7 +110,7 @@ def offload_views(data_dir: DataDirOption = None, as_json: JsonOption = False) -
 @offload_app.command("status")
 def offload_status(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
     """Show how complete each cold table is: last hour and slice, rows, files, bytes, and hours that are overdue."""
-    tables = cold_status(Tiers.open(load_settings(data_dir)))
+    tables = cold_status(tiers_of(load_settings(data_dir)))
     if as_json:
         print_json(tables)
         return
@@ -134,7 +135,7 @@ def offload_gate(
 ) -> None:
     """Compare every expired hot partition with Iceberg, row by row; exit 1 if one is held back, saying why."""
     go_on = "A partition was dropped whole or is there still: run the same command again."
-    tiers = Tiers.open(load_settings(data_dir))
+    tiers = tiers_of(load_settings(data_dir), only_look=not drop)
     with working("Comparing with Iceberg", go_on, quiet=as_json) as work:
         report = close_gate(tiers, drop=drop, tables=table or (), progress=of_tables(work))
     if as_json:
@@ -174,7 +175,7 @@ def offload_maintain(
     as_json: JsonOption = False,
 ) -> None:
     """Merge small files of past days, expire old snapshots, remove files that nothing names; `serve` does it daily."""
-    tiers = Tiers.open(load_settings(data_dir))
+    tiers = tiers_of(load_settings(data_dir), only_look=dry_run)
     go_on = "What was merged or removed stays so: run the same command again."
     with working("Maintaining", go_on, quiet=as_json) as work:
         merges = 0
@@ -244,7 +245,7 @@ def offload_verify(
     come to it since it was offloaded.
     """
     check_span(since, until)
-    tiers = Tiers.open(load_settings(data_dir))
+    tiers = tiers_of(load_settings(data_dir))
     with working("Comparing with Iceberg", "Nothing was changed.", quiet=as_json) as work:
         report = verify_cold(
             tiers, start=utc(since), end=utc(until), include_open=include_open, progress=of_tables(work)
@@ -262,6 +263,16 @@ def require_equal(report: VerifyReport, *, strict: bool) -> None:
     Raises:
         ProofError: they differ; with `strict` also if a hot row was not compared.
     """
+    if files := [file.file for table in report.tables for file in table.damaged]:
+        raise ProofError(
+            f"{len(files):,} cold files are not as they were committed; the first is {files[0]}. While ClickHouse has"
+            " the hours, `medallion offload run --again` writes them anew; else restore the files from a backup."
+        )
+    if names := [table.table for table in report.tables if table.excess]:
+        raise ProofError(
+            f"Candles of {', '.join(names)} count more trades than Silver has, in the slices named above: `medallion"
+            " rederive` of these days, when they are over, makes them again."
+        )
     if not report.ok:
         raise ProofError("Hot and cold differ in the slices named above.")
     if strict and not report.complete:

@@ -17,7 +17,7 @@ from offload.clickhouse.client import ClickHouseHttp
 from offload.pin_difference import CHANGED, PinDifference
 from offload.pins import NOW, Pin, Pins
 from offload.tables.branches import repair_branches
-from offload.tables.catalog import ColdTier
+from offload.tables.catalog import ColdTier, ColdView
 
 app = typer.Typer(help="Named versions of all cold tables, kept for good.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(help="Lower-case letters, digits and _.")]
@@ -85,7 +85,7 @@ def diff(
     for name in {before, after} - {NOW}:
         Pins.look(settings).get(name)
     with err.status("Comparing …"):
-        found, rows = PinDifference(ColdTier.open(settings)).compare(before, after, output, limit)
+        found, rows = PinDifference(ColdView.look(settings)).compare(before, after, output, limit)
     if as_json:
         print_json(
             {
@@ -138,8 +138,7 @@ def repair(yes: YesOption = False, data_dir: DataDirOption = None, as_json: Json
     Puts it on the snapshot it was on, or on the newest where there is none; no row is lost.
     """
     settings = load_settings(data_dir)
-    tier = ColdTier.look(settings)
-    repaired = repair_branches(tier.catalog, settings, dry_run=not yes) if tier is not None else []
+    repaired = repair_branches(ColdTier.look(settings).catalog, settings, dry_run=not yes)
     if as_json:
         print_json({"dry_run": not yes, "tables": repaired})
         return

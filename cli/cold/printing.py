@@ -17,7 +17,7 @@ _WHY = {
 }
 
 
-_COUNTS = ("raw", "silver", "duplicates", "dlq", "contradicting", "missing", "in_several")
+_COUNTS = ("raw", "silver", "duplicates", "dlq", "contradicting", "missing", "in_several", "not_in_raw")
 
 
 def sum_markets(counts: Iterable[LineageCount]) -> Mapping[tuple[str, str], Sequence[int]]:
@@ -34,10 +34,21 @@ def print_lineage(markets: Mapping[tuple[str, str], Sequence[int]]) -> bool:
     """Print the counting proof by exchange and symbol, then its sum; returns whether it holds."""
     print_table(
         "Lineage: every raw message is in exactly one place",
-        ("exchange", "symbol", "raw", "silver", "duplicates", "dead letters", "contradicting", "missing", "in several"),
+        (
+            "exchange",
+            "symbol",
+            "raw",
+            "silver",
+            "duplicates",
+            "dead letters",
+            "contradicting",
+            "missing",
+            "in several",
+            "not in raw",
+        ),
         [(*market, *totals) for market, totals in sorted(markets.items())],
     )
-    raw, silver, duplicates, dlq, contradicting, missing, several = (
+    raw, silver, duplicates, dlq, contradicting, missing, several, not_in_raw = (
         (sum(column) for column in zip(*markets.values(), strict=True)) if markets else (0,) * len(_COUNTS)
     )
     sign = "=" if raw == silver + duplicates + dlq else "≠"
@@ -48,7 +59,7 @@ def print_lineage(markets: Mapping[tuple[str, str], Sequence[int]]) -> bool:
             "both and takes the newer one over.",
             style="yellow",
         )
-    return sign == "=" and missing == 0 and several == 0
+    return sign == "=" and missing == several == not_in_raw == 0
 
 
 def print_offload(report: OffloadReport) -> None:
@@ -110,6 +121,23 @@ def print_verification(report: VerifyReport) -> None:
             ("table", "slice", "exchange", "symbol", "hot rows", "cold rows"),
             [(d.table, d.slice, d.exchange, d.symbol, d.hot_rows, d.cold_rows) for d in differences],
         )
+    damaged = [(table.table, file) for table in report.tables for file in table.damaged]
+    if damaged:
+        print_table(
+            "Cold files that are not as they were committed",
+            ("cold table", "file", "bytes committed", "bytes now"),
+            [
+                (name, one.file, one.committed, "no such file" if one.found is None else one.found)
+                for name, one in damaged
+            ],
+        )
+    excess = [(table.table, one) for table in report.tables for one in table.excess]
+    if excess:
+        print_table(
+            "Candles that count more trades than Silver has",
+            ("table", "slice", "trades in candles", "trades in Silver"),
+            [(name, one.slice, one.candle_trades, one.silver_trades) for name, one in excess],
+        )
     out.print(conclusion(report), style="bold")
 
 
@@ -123,6 +151,8 @@ def conclusion(report: VerifyReport) -> str:
         text = "Nothing was compared: " + ("no hot row is in Iceberg yet." if left_out else "there is nothing.")
     elif report.ok:
         text = f"No difference in the {rows:,} hot rows of {slices:,} slices that were compared."
+    elif not any(table.differences for table in report.tables):
+        text = f"The {rows:,} hot rows of {slices:,} slices have no difference, but see above."
     else:
         text = f"Hot and cold differ; {rows:,} hot rows of {slices:,} slices were compared."
     if slices and left_out:

@@ -12,6 +12,7 @@ import typer
 from cli.cold.offload import FORMATS, utc
 from cli.common.arguments import check_names, check_span
 from cli.common.context import DataDirOption, JsonOption, load_settings, print_json, print_table
+from cli.common.tiers import tiers_of
 from cli.common.work import Work, working
 from offload.clickhouse.tiers import Tiers
 from offload.rederive.bronze import BronzeHourReport
@@ -56,7 +57,7 @@ def rederive(
     assert end is not None
     check_span(start, end)
     settings = load_settings(data_dir)
-    tiers = Tiers.open(settings)
+    tiers = tiers_of(settings, only_look=dry_run)
     go_on = "Nothing was changed." if dry_run else "Run the same command again: it finishes what was begun."
     with working("Re-deriving", go_on, quiet=as_json) as work:
         watch = _Watch(work)

@@ -90,6 +90,9 @@ def print_candles(candles: Iterable[CandleTrace]) -> None:
             if row
         ],
     )
+    for candle in candles:
+        if candle.not_compared:
+            out.print(f"{candle.timeframe} was not compared with Iceberg: {candle.not_compared}.")
 
 
 def print_changes(changes: Iterable[ValueChange]) -> None:

@@ -185,6 +185,22 @@ def read_stored_trades(settings: Settings) -> dict[Market, StoredTrades]:
     }
 
 
+def read_stored_names(settings: Settings) -> dict[tuple[str, str, str], StoredTrades]:
+    """What is stored, hot and cold, by exchange code, the exchange's own symbol and the canonical name in Silver.
+
+    Raises:
+        ServerError: as `read_trades`.
+    """
+    with http_client(settings) as client:
+        found = rows(client, "names", _table(client))
+    return {
+        (row["exchange"], row["exchange_symbol"], row["symbol"]): StoredTrades(
+            row["trades"], row["first_trade"], row["last_trade"]
+        )
+        for row in found
+    }
+
+
 def days_lacking_nothing(
     settings: Settings,
     registry: SymbolRegistry,
@@ -268,7 +284,7 @@ def _evidence(
 
 def _stored_day(row: Mapping[str, Any]) -> StoredDay:
     first, last = (None, None) if row["without_number"] else (row["first_id"], row["last_id"])
-    return StoredDay(row["trades"], row["ids"], first, last, row["live"])
+    return StoredDay(row["trades"], row["ids"], first, last, row["live"], row["repeated"])
 
 
 def _known(evidence: TradesEvidence) -> set[date]:

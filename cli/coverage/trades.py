@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 
 from cli.coverage.verdicts import (
@@ -31,10 +31,11 @@ class StoredDay:
     """The trades of a day in Silver.
 
     Attributes:
-        trades: rows.
+        trades: rows, without `repeated`.
         ids: trade ids that they stand for; a row may stand for several matches.
         first_id: the lowest of these ids; None where an id is no number. `last_id`: the highest.
-        live: how many were received within an hour of their time.
+        live: how many rows were received within an hour of their time.
+        repeated: rows with the id of another row, where all ids are numbers.
     """
 
     trades: int
@@ -42,6 +43,7 @@ class StoredDay:
     first_id: int | None
     last_id: int | None
     live: int
+    repeated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,9 @@ def _verdicts(evidence: TradesEvidence, days: Sequence[date], today: date) -> It
         after = evidence.stored[held[at]] if (at := bisect_right(held, day)) < len(held) else None
         evaluated = _Day(evidence, day, span, own, before, after, touching)
         verdict = evaluated.open_day() if day >= today else evaluated.verdict()
+        if own and own.repeated:
+            twice = f"{own.repeated:,} rows repeat a trade: `medallion rederive`"
+            verdict = replace(verdict, detail="; ".join(filter(None, (verdict.detail, twice))))
         yield CoverageDay(
             evidence.exchange, evidence.symbol, TRADES, "", day, verdict.status, verdict.why, verdict.detail,
             evaluated.sources(), own.trades if own else 0,
@@ -184,7 +189,7 @@ class _Day:
         if self.own is None:
             return ()
         filled = {one.source for one in self.touching if one.is_done or one.source == REST}
-        late = self.own.trades > self.own.live
+        late = self.own.trades + self.own.repeated > self.own.live
         found = {LIVE: self.own.live > 0, DUMP: DUMP in filled, REST: REST in filled, OTHER: late and not filled}
         return tuple(source for source, is_one in found.items() if is_one)
 

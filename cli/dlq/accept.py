@@ -46,8 +46,8 @@ def accept(
     re-derivation of the days touched, which must be over. If it is killed, the same command completes the work.
     """
     # Importing Polars and the Iceberg libraries takes a second, which the group's other commands do not need.
+    from cli.common.tiers import tiers_of  # noqa: PLC0415
     from offload.accept import DeadLetterFilter, plan_accept  # noqa: PLC0415
-    from offload.clickhouse.tiers import Tiers  # noqa: PLC0415
 
     check_span(since, until)
     named = parse_message(message or ())
@@ -61,7 +61,7 @@ def accept(
         from_us=_micros(since, EARLIEST_US),
         to_us=_micros(until, END_US),
     )
-    tiers = Tiers.open(load_settings(data_dir))
+    tiers = tiers_of(load_settings(data_dir), only_look=not yes)
     with err.status("Comparing versions …"):
         wanted = plan_accept(tiers, chosen)
     days: list[DayReport] = []

@@ -47,7 +47,7 @@ def withdraw(
     `medallion dlq accept`, with the id of a message, makes it a trade again.
     """
     # Importing Polars and the Iceberg libraries takes a second, which the group's other commands do not need.
-    from offload.clickhouse.tiers import Tiers  # noqa: PLC0415
+    from cli.common.tiers import tiers_of  # noqa: PLC0415
     from offload.withdraw import plan_withdrawal  # noqa: PLC0415
 
     if bool(trade_id) == bool(day):
@@ -58,7 +58,7 @@ def withdraw(
     lookup = check_names(settings, exchange, symbol, canonical=False).lookup
     ours = next(row["canonical"] for row in lookup if (row["exchange"], row["exchange_symbol"]) == (exchange, symbol))
     market = exchange, ours
-    tiers = Tiers.open(settings)
+    tiers = tiers_of(settings, only_look=not yes)
     with err.status("Comparing …"):
         chosen = _lacking(tiers, market, Day(exchange, symbol, day.date()), source) if day else trade_id or []
         wanted = plan_withdrawal(tiers, market, chosen)

@@ -228,6 +228,8 @@ def _show(report: BackfillReport) -> None:
             out.print(
                 f"Fewer than before: {words}. Silver keeps the others until `medallion dlq withdraw`.", markup=False
             )
+        for words in report.ignored:
+            out.print(f"Not read: {words}", markup=False)
         for name in report.empty:
             out.print(f"No trades that day, as the exchange's checksum file says: {name}", markup=False)
     if report.gaps:
@@ -280,6 +282,7 @@ def _show_plan(planned: list[PlannedDay], left_out: Sequence[str], source: str, 
             "done": done,
             "left_out": left_out,
             "files": [{"day": part.day.name, "file": part.file, "what": part.what} for part in planned],
+            "ignored": [words for part in planned for words in part.ignored],
         }
         print_json(plan)
         return
@@ -290,6 +293,8 @@ def _show_plan(planned: list[PlannedDay], left_out: Sequence[str], source: str, 
         ("exchange", "symbol", "day", "what", "file"),
         [(part.day.exchange, part.day.symbol, part.day.date, part.what, part.file) for part in to_read],
     )
+    for words in (words for part in planned for words in part.ignored):
+        out.print(f"Not read: {words}", markup=False)
 
 
 def _moment(time_us: int) -> str:

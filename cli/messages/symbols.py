@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 
-from cli.common.context import DataDirOption, JsonOption, err, load_settings, out, print_json, print_table
-from cli.coverage.evidence import read_stored_trades
+from cli.common.context import (
+    DataDirOption,
+    JsonOption,
+    ServerError,
+    err,
+    load_settings,
+    out,
+    print_json,
+    print_table,
+)
+from cli.coverage.evidence import StoredTrades, read_stored_names, read_stored_trades
 from config.registry import Status, SymbolRegistry, SymbolsFile, shown_name
 from config.settings import Settings
 from config.symbols.build import SOURCES, render, source
-from config.symbols.check import ERROR, SymbolFinding, findings
+from config.symbols.check import ERROR, WARNING, SymbolFinding, findings
 from config.symbols.market_lists import fetch_markets
 from config.symbols.markets import Markets, read_markets
 from config.symbols.update import LEFT_OUT, MarketChange, update
 from config.whole_file import write_whole
+from deploy.embedded.layout import StackError
 
 app = typer.Typer(help="The symbol registry.")
 _SHOWN = 50
@@ -188,13 +199,19 @@ def _rows(registry: SymbolRegistry) -> list[dict[str, Any]]:
 
 
 @app.command("check")
-def check_symbols(file: FileOption = None, as_json: JsonOption = False) -> None:
+def check_symbols(file: FileOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
     """Check a symbols file: format, collisions, limits that no trade can pass, delisted markets.
 
-    The exit code is 1 if there is an error, and 0 if there are only warnings.
+    Where a stack is known, also whether Silver has trades under another name than the file's: of a market that was
+    renamed or is not in the file any more. These are warnings with the commands that mend them. The exit code is 1 if
+    there is an error, and 0 if there are only warnings.
     """
-    path, registry = _registry(file)
-    found = findings(registry, datetime.now(UTC).date())
+    settings, not_asked = _stack(data_dir)
+    path, registry = _registry(file or settings.symbols_file)
+    stored: Mapping[tuple[str, str, str], StoredTrades] = {}
+    if not not_asked:
+        stored, not_asked = _stored_names(settings)
+    found = [*findings(registry, datetime.now(UTC).date()), *_renamed(registry, stored)]
     errors = [finding for finding in found if finding.level == ERROR]
     statuses = [entry.status for markets in registry.content.exchanges.values() for entry in markets.values()]
     if as_json:
@@ -204,6 +221,7 @@ def check_symbols(file: FileOption = None, as_json: JsonOption = False) -> None:
                 "rules_version": registry.rules_version,
                 "markets": {status: statuses.count(status) for status in sorted(set(statuses))},
                 "findings": found,
+                "stored_trades": not_asked or "compared",
             }
         )
     else:
@@ -213,10 +231,56 @@ def check_symbols(file: FileOption = None, as_json: JsonOption = False) -> None:
             f"{path}: {len(registry.lookup):,} names of {len(registry.exchanges)} exchange codes,"
             f" {statuses.count('delisted'):,} markets delisted, {verdict}. Rules version {registry.rules_version}."
         )
+        if not_asked:
+            out.print(f"The names of stored trades were not compared: {not_asked}", markup=False)
     if errors:
         raise typer.Exit(1)
 
 
+def _stack(data_dir: Path | None) -> tuple[Settings, str]:
+    """The settings of the stack; without one those of the environment, and why there is none."""
+    try:
+        return load_settings(data_dir), ""
+    except StackError as error:
+        if data_dir is not None:
+            raise
+        return Settings(), str(error)
+
+
+def _stored_names(settings: Settings) -> tuple[dict[tuple[str, str, str], StoredTrades], str]:
+    """What Silver has by names (`read_stored_names`), and why nobody knows; "" if Silver was asked."""
+    try:
+        return read_stored_names(settings), ""
+    except ServerError as error:
+        return {}, str(error)
+
+
+def _renamed(registry: SymbolRegistry, stored: Mapping[tuple[str, str, str], StoredTrades]) -> Iterator[SymbolFinding]:
+    """The markets of which Silver has trades under another name than the registry's."""
+    canonical = {(row["exchange"], row["exchange_symbol"]): row["canonical"] for row in registry.lookup}
+    for (exchange, own, name), trades in stored.items():
+        now = canonical.get((exchange, own))
+        if now == name:
+            continue
+        first, last = trades.first_trade.date(), trades.last_trade.date()
+        held = f"Silver has {trades.trades:,} trades under the name {name}, of {first} to {last}"
+        if now is None:
+            yield SymbolFinding(
+                WARNING,
+                exchange,
+                own,
+                f"is not in the file, and {held}: put it back, or a re-derivation of these days rejects them",
+            )
+        else:
+            yield SymbolFinding(
+                WARNING,
+                exchange,
+                own,
+                f"is {now} now, and {held}: when these days are over, `medallion offload run`, then `medallion rederive"
+                f" --from {first} --to {last + timedelta(days=1)} --exchange {exchange} --symbol {now}`",
+            )
+
+
 def _print_findings(found: list[SymbolFinding]) -> None:
     for finding in found:
-        out.print(f"{finding.level}: {finding.exchange} {finding.symbol}: {finding.message}")
+        out.print(f"{finding.level}: {finding.exchange} {finding.symbol}: {finding.message}", soft_wrap=True)

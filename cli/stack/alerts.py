@@ -77,14 +77,32 @@ def receivers(base: str) -> tuple[str, ...]:
     )
 
 
-def warning(settings: Settings) -> str:
-    """The warning of `medallion status` that alerts reach nobody; "" if they do, or no Alertmanager is configured."""
-    if not settings.alertmanager_url:
-        return ""
+@dataclass(frozen=True)
+class Watch:
+    """Whether faults of a deployed stack raise alerts that reach somebody.
+
+    `unknown`: why nobody knows, as Prometheus or Alertmanager does not answer; "" if both do, or are not configured.
+    `warning`: that alerts reach nobody.
+    """
+
+    unknown: str = ""
+    warning: str = ""
+
+
+def watch(settings: Settings) -> Watch:
+    """Ask Prometheus, which raises the alerts, and Alertmanager, which sends them, for `medallion status`."""
+    silent, warning = [], ""
     try:
-        return "" if receivers(_base(settings)) else NOBODY
+        if settings.prometheus_url:
+            _ask_prometheus(settings.prometheus_url.rstrip("/"))
     except AlertError as error:
-        return str(error)
+        silent.append(str(error))
+    try:
+        if settings.alertmanager_url and not receivers(_base(settings)):
+            warning = NOBODY
+    except AlertError as error:
+        silent.append(str(error))
+    return Watch(" ".join(silent), warning)
 
 
 def send(settings: Settings, timeout_s: float) -> AlertDelivery:
@@ -139,6 +157,17 @@ def _ask(method: str, url: str, body: Any = None) -> requests.Response:
     if not answer.ok:
         raise AlertError(f"{method} {url} answered {answer.status_code}: {answer.text[:200]}")
     return answer
+
+
+def _ask_prometheus(prometheus: str) -> None:
+    try:
+        # Unlike a path for health checks, every service with Prometheus' interface has this one.
+        requests.get(f"{prometheus}/api/v1/query", {"query": "1"}, timeout=REQUEST_S).raise_for_status()
+    except requests.RequestException as error:
+        raise AlertError(
+            f"Prometheus does not answer at {prometheus}: no alert is raised, and nobody knows whether one should be."
+            f" Is the profile observability up? ({error})"
+        ) from error
 
 
 def _counts(base: str) -> dict[tuple[str, str], float]:

@@ -26,6 +26,9 @@ from deploy.embedded.layout import DataDir, StackError, StackState
 from producers.status import ProducerState, running
 from series.schedules.state import ScheduleStates
 
+# The exit code where all that answers is healthy, and nobody knows the alerts. (2 is a wrong command line.)
+UNWATCHED = 3
+
 
 def status(
     data_dir: DataDirOption = None,
@@ -45,7 +48,9 @@ def status(
     the workers' rules (if MEDALLION_PROMETHEUS_URL is set), and a warning if alerts have no receiver.
 
     The exit code is 1 if a process is not healthy, a disk is full, or broker or ClickHouse does not answer; with
-    --producer, or if only producers run, if one of these has a trouble.
+    --producer, or if only producers run, if one of these has a trouble. It is 3, and the state `unwatched`, if all
+    that answers is healthy but a Prometheus or Alertmanager that is configured does not answer: nobody knows the
+    alerts then.
     """
     if producer:
         _status_of([producing.ask(url) for url in producer], as_json)
@@ -133,18 +138,19 @@ def _clickhouse_trouble(settings: Settings) -> str:
 def _status_of_deployed(settings: Settings, as_json: bool) -> None:
     lags, why_not = _measure(settings)
     troubles = [words for words in (why_not, _clickhouse_trouble(settings)) if words]
-    warning, workers = alerts.warning(settings), worker_rules(settings, None)
+    watch, workers = alerts.watch(settings), worker_rules(settings, None)
+    state = "degraded" if troubles else "unwatched" if watch.unknown else "healthy"
     schedules = last_runs(ScheduleStates(find_state_folder(None, settings).folder))
     if as_json:
         print_json(
             {
-                "state": "degraded" if troubles else "healthy",
-                "detail": "; ".join(troubles),
+                "state": state,
+                "detail": "; ".join(filter(None, (*troubles, watch.unknown))),
                 "endpoints": endpoints(settings),
                 "lag": _lag(lags),
                 "workers": workers,
                 "schedules": schedules,
-                "alerts": warning or None,
+                "alerts": watch.unknown or watch.warning or None,
             }
         )
     else:
@@ -152,10 +158,10 @@ def _status_of_deployed(settings: Settings, as_json: bool) -> None:
         _print_behind(lags)
         print_workers(workers)
         print_runs(schedules)
-        for words in filter(None, (*troubles, warning)):
+        for words in filter(None, (*troubles, watch.unknown, watch.warning)):
             out.print(words, style="bold red", soft_wrap=True, markup=False)
-    if troubles:
-        raise typer.Exit(1)
+    if state != "healthy":
+        raise typer.Exit(1 if troubles else UNWATCHED)
 
 
 def _status_of(states: Sequence[ProducerState], as_json: bool) -> None:

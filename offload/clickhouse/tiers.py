@@ -8,7 +8,7 @@ from functools import cached_property
 from config.settings import Settings
 from offload.clickhouse.client import ClickHouseHttp, HotStore
 from offload.clickhouse.shards import Shards
-from offload.tables.catalog import ColdTier
+from offload.tables.catalog import ColdTier, ColdView
 
 
 @dataclass(frozen=True)
@@ -37,3 +37,12 @@ class Tiers:
             WarehouseError: the catalog cannot be opened, or a cold table is not of this version.
         """
         return cls(settings, hot or ClickHouseHttp(settings), ColdTier.open(settings))
+
+    @classmethod
+    def look(cls, settings: Settings) -> Tiers:
+        """Connect to both for a command that changes nothing: no folder, catalog or table is made.
+
+        Raises:
+            HotStoreError, WarehouseError: as `open`.
+        """
+        return cls(settings, ClickHouseHttp(settings), ColdView.look(settings))

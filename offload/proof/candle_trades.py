@@ -140,6 +140,10 @@ class TradesOfCandle:
             files=tuple(files[path] for path in sorted(files)),
         )
 
+    def lacks_hot(self) -> bool:
+        """Whether ClickHouse has a trade that Iceberg lacks."""
+        return any(trades.filter(pl.col("file") == "").height for trades in self._slices())
+
     def all(self) -> Iterator[CandleTrade]:
         """Every trade in the order of Silver, with its payload."""
         for trades in self._slices():

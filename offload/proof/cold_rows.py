@@ -39,6 +39,10 @@ class ColdRows:
     def __init__(self, tables: Mapping[str, Table]) -> None:
         self._tables = tables
 
+    def properties(self, name: str) -> Mapping[str, str]:
+        """The properties of a table."""
+        return self._tables[name].properties
+
     def find(self, name: str, wanted: BooleanExpression) -> Iterator[TracedRow]:
         """The matching rows of a table."""
         table = self._tables[name]
@@ -93,9 +97,14 @@ def text_of(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def of_trade(exchange: str, symbols: Iterable[str], trade_id: str) -> BooleanExpression:
-    """Rows of one trade, under any name of its market."""
-    return And(equals("exchange", exchange), one_of("symbol", symbols), equals("trade_id", trade_id))
+def of_trade(exchange: str, symbols: Iterable[str], trade_id: str, column: str = "symbol") -> BooleanExpression:
+    """Rows of one trade, under any name of its market. `column`: that of the names."""
+    return And(equals("exchange", exchange), one_of(column, symbols), equals("trade_id", trade_id))
+
+
+def of_message(topic: str, partition: int, offset: int) -> BooleanExpression:
+    """Rows of the raw messages with these coordinates. Only their Kafka times tell several apart."""
+    return And(equals("raw_topic", topic), equals("raw_partition", partition), one_of("raw_offset", [offset]))
 
 
 def sums_of_market(exchange: str, symbols: Iterable[str]) -> BooleanExpression:

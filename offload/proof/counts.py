@@ -27,7 +27,8 @@ class LineageCount(BaseModel):
     A message is identified by its raw coordinates and counts once in `raw`; `redelivered` counts its further deliveries
     by Kafka. `silver`, `duplicates` and `dlq`: the messages found there. `contradicting`: dead letters that contradict
     Silver's version of their trade. `missing`: messages found nowhere. `in_several`: messages found more than once, in
-    one place or in several.
+    one place or in several. `not_in_raw`: messages of Silver, duplicates or DLQ that Raw does not have, by the symbol
+    that these have; they count in no other number.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,15 +44,16 @@ class LineageCount(BaseModel):
     missing: int
     in_several: int
     redelivered: int
+    not_in_raw: int
 
     @property
     def holds(self) -> bool:
-        """Whether each message of the group is in exactly one place."""
-        return self.missing == 0 and self.in_several == 0
+        """Whether each message of the group is in Raw and in exactly one other place."""
+        return self.missing == 0 and self.in_several == 0 and self.not_in_raw == 0
 
 
 class LostMessage(BaseModel):
-    """A raw message that is neither in Silver nor a duplicate nor a dead letter; `published_at` in UTC."""
+    """A raw message that is in no place after Raw, or in one of these and not in Raw; `published_at` in UTC."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -118,9 +120,36 @@ def find_missing(
         WarehouseError: ClickHouse cannot read the warehouse.
         ValueError: a time without a zone.
     """
-    sources = ProofSources(hot, tables or {})
+    return _named("missing_messages.sql", hot, start, end, at_most, tables or {})
+
+
+def find_not_in_raw(
+    hot: HotStore,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    *,
+    at_most: int = 100,
+    tables: Mapping[str, Table] | None = None,
+) -> list[LostMessage]:
+    """Up to `at_most` of the messages of [start, end) that `stream_lineage` counts as not in Raw.
+
+    Raises:
+        HotStoreError, WarehouseError, ValueError: as `find_missing`.
+    """
+    return _named("messages_not_in_raw.sql", hot, start, end, at_most, tables or {})
+
+
+def _named(
+    template: str,
+    hot: HotStore,
+    start: datetime | None,
+    end: datetime | None,
+    at_most: int,
+    tables: Mapping[str, Table],
+) -> list[LostMessage]:
+    sources = ProofSources(hot, tables)
     query = sources.query(*_span(sources, start, end))
-    rows = hot.rows(render("missing_messages.sql", **query.context), {**query.span, "at_most": at_most})
+    rows = hot.rows(render(template, **query.context), {**query.span, "at_most": at_most})
     return [
         LostMessage(
             raw_topic=row["raw_topic"],

@@ -62,6 +62,14 @@ class ComparisonGaps:
         rows = self._measure(part, END_US)[0] - self._measure(part, record.until_us)[0]
         return NotCompared(slice=part.id, hot_rows=rows, why="open") if rows > 0 else None
 
+    def candle_trades(self, part: Slice) -> int:
+        """The trades in the hot candles of a Gold slice.
+
+        Raises:
+            HotStoreError: ClickHouse failed.
+        """
+        return self._measure(part, END_US)[1]
+
     def not_offloaded(self, hot_hours: Mapping[int, int]) -> Iterator[NotCompared]:
         """The arrival hours that the cold table lacks. `hot_hours`: start in µs -> rows; for Gold those of Silver."""
         offloaded = (

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from pyiceberg.expressions import And, BooleanExpression, Or
+from pyiceberg.expressions import Or
 
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.templates import render
-from offload.proof.cold_rows import ColdRows, equals, of_trade, one_of, readable
+from offload.proof.cold_rows import ColdRows, of_message, of_trade, readable
 
 Coordinates = tuple[str, int, int, datetime]
 _RULE = ("reason", "field", "value", "rule", "limit", "rules_version", "rejected_at")
@@ -59,7 +59,7 @@ def find_rejections(
     rows = [readable(row) for row in hot.rows(render("trace_rejections.sql"), key)]
     wanted = of_trade(exchange, symbols, trade_id)
     for topic, partition, offset, _ in places.values():
-        wanted = Or(wanted, _of_message(topic, partition, offset))
+        wanted = Or(wanted, of_message(topic, partition, offset))
     dead_letters = [dead_letter.row for dead_letter in cold.find("dlq_trades", wanted)]
     # A topic that was created again repeats its offsets. Only the Kafka time tells such messages apart.
     dead_letters = [
@@ -84,10 +84,6 @@ def _resolutions(hot: HotStore, places: Iterable[Coordinates]) -> dict[str, dict
         return {}
     rows = hot.rows(render("trace_resolutions.sql"), {"places": texts})
     return {row.pop("place"): readable(row) for row in rows}
-
-
-def _of_message(topic: str, partition: int, offset: int) -> BooleanExpression:
-    return And(equals("raw_topic", topic), equals("raw_partition", partition), one_of("raw_offset", [offset]))
 
 
 def coordinates_of(row: Mapping[str, Any]) -> Coordinates:

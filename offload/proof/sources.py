@@ -81,11 +81,15 @@ class ProofSources:
         return ProofQuery(context, {**span, "from_us": from_us, "to_us": to_us})
 
     def _published(self, from_us: int, to_us: int) -> dict[str, int]:
-        """Parameters with the first and last Kafka time (ms) of the messages that arrived in [from_us, to_us)."""
+        """Parameters with Kafka times (ms) between which all messages are that arrived in [from_us, to_us)."""
         is_cold = any(from_us < start + HOUR_US and start < to_us for start in self._cold_only[_RAW.name])
         cold = self._sources(_RAW, Slice(from_us, to_us), _RAW.arrival) if is_cold else []
         row = self.hot.rows(render("published_span.sql", cold=cold), {"from_us": from_us, "to_us": to_us})[0]
-        return {"published_from_ms": int(row["first_ms"]), "published_to_ms": int(row["last_ms"])}
+        # Raw may lack the first or the last message of the span.
+        return {
+            "published_from_ms": min(int(row["first_ms"]), from_us // _MS),
+            "published_to_ms": max(int(row["last_ms"]), min(to_us, END_US - 1) // _MS),
+        }
 
     def _sources(self, cold: ColdTable, span: Slice, column: str) -> list[str]:
         """SQL of the live files that may have rows whose time `column` is in the span."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -13,7 +14,7 @@ from ddl.layers import load_layers
 from offload.clickhouse.templates import render
 from offload.clickhouse.tiers import Tiers
 from offload.proof.candle_trades import TradesOfCandle
-from offload.proof.cold_rows import ColdRows, TracedRow, of_trade, readable, sums_of_market, text_of
+from offload.proof.cold_rows import ColdRows, TracedRow, of_message, of_trade, readable, sums_of_market, text_of
 from offload.proof.rejections import Coordinates, Rejection, coordinates_of, find_rejections
 from offload.proof.trace_candle import CandleTrace, trace_candle, window_of
 from offload.proof.value_changes import (
@@ -23,11 +24,17 @@ from offload.proof.value_changes import (
     payload_to_raw,
     raw_to_bronze,
 )
+from offload.tables.slices import micros
 from producers.exchanges.model import id_number
 from schemas.kinds import MOST_MATCHES
 
 LAYERS = ("raw_trades", "bronze_trades", "silver_trades")
 MISSING = "missing"
+# The hot tables by layer, each with its columns of Kafka times.
+_HOT_ROWS = {
+    "bronze_trades": ("bronze_trades FINAL", ("published_at",)),
+    "silver_trades": ("silver_trades", ("published_at", "bronze_published_at")),
+}
 
 
 class Trace(BaseModel):
@@ -70,7 +77,7 @@ class Tracer:
         """Trace one trade; `symbol` canonical or as the exchange writes it."""
         symbols = self._names(exchange, symbol)
         key: dict[str, Any] = {"exchange": exchange, "symbols": symbols, "trade_id": trade_id}
-        sightings = [*self._hot_rows(key), *self._cold_rows(exchange, symbols, trade_id)]
+        sightings = self._sightings(key)
         rejections = find_rejections(
             self._hot, self._cold, exchange, symbols, trade_id, (coordinates_of(s.row) for s in sightings)
         )
@@ -90,7 +97,7 @@ class Tracer:
             if counted
         )
         fate = "silver" if silver else self._fate(key, rejections)
-        changes = [*_changes(rows), *(change for candle in candles for change in candle.changes)]
+        changes = [*_changes(rows), *_doubled(sightings), *(change for candle in candles for change in candle.changes)]
         return Trace(
             exchange=exchange,
             symbol=symbol,
@@ -132,19 +139,47 @@ class Tracer:
         others = {row["exchange_symbol"] for row in rows if row["canonical"] in canonical}
         return sorted({symbol} | canonical | others)
 
-    def _hot_rows(self, key: dict[str, Any]) -> Iterable[TracedRow]:
-        statements = {
-            "raw_trades": render("trace_raw.sql"),
-            "bronze_trades": _rows_of("bronze_trades FINAL"),
-            "silver_trades": _rows_of("silver_trades", ("published_at", "bronze_published_at")),
-        }
-        for layer in LAYERS:
-            for row in self._hot.rows(statements[layer], key):
-                yield TracedRow(layer=layer, tier="hot", row=readable(row))
+    def _sightings(self, key: dict[str, Any]) -> list[TracedRow]:
+        """The rows of a trade in every layer, hot and then cold, in the order of the layers."""
+        found = [row for layer in LAYERS for row in self._find(layer, key, "symbol")]
+        if not any(row.layer == "silver_trades" for row in found):
+            # A market that was renamed has its trades under the old name until they are re-derived.
+            found += self._find("silver_trades", key, "exchange_symbol")
+        silver = next((row.row for row in found if row.layer == "silver_trades"), None)
+        for layer in LAYERS[:2] if silver else ():
+            coordinates = coordinates_of(silver or {})
+            # A message that Bronze could not read has no trade id, and may be a trade by now (`medallion dlq replay`).
+            if not any(row.layer == layer and coordinates_of(row.row) == coordinates for row in found):
+                found += self._of_message(layer, coordinates)
+        return sorted(found, key=lambda row: (row.tier != "hot", LAYERS.index(row.layer)))
 
-    def _cold_rows(self, exchange: str, symbols: list[str], trade_id: str) -> Iterable[TracedRow]:
-        for layer in LAYERS:
-            yield from self._cold.find(layer, of_trade(exchange, symbols, trade_id))
+    def _find(self, layer: str, key: dict[str, Any], column: str) -> list[TracedRow]:
+        """The rows of a layer with the trade's id, and one of the market's names in `column`."""
+        hot = self._hot_rows(layer, key, column)
+        return [*hot, *self._cold.find(layer, of_trade(key["exchange"], key["symbols"], key["trade_id"], column))]
+
+    def _of_message(self, layer: str, coordinates: Coordinates) -> list[TracedRow]:
+        """The rows of a layer from one raw message."""
+        topic, partition, offset, published = coordinates
+        place: dict[str, Any] = {
+            "raw_topic": topic,
+            "raw_partition": partition,
+            "raw_offset": offset,
+            "published_ms": micros(published) // 1000,
+        }
+        cold = self._cold.find(layer, of_message(topic, partition, offset))
+        return [*self._hot_rows(layer, place), *(row for row in cold if coordinates_of(row.row) == coordinates)]
+
+    def _hot_rows(self, layer: str, parameters: dict[str, Any], column: str = "") -> list[TracedRow]:
+        """`column`: that of the market's names; "" to find the rows of one raw message."""
+        if layer == "raw_trades":
+            sql = render("trace_raw.sql", place=not column)
+        else:
+            sql = _rows_of(*_HOT_ROWS[layer], column=column)
+        rows = [readable(row) for row in self._hot.rows(sql, parameters)]
+        if layer == "raw_trades":
+            rows = [row | {"raw_json": text_of(bytes.fromhex(row["raw_json"]))} for row in rows]
+        return [TracedRow(layer=layer, tier="hot", row=row) for row in rows]
 
     def _sum_of(self, exchange: str, symbols: list[str], match_id: str) -> TracedRow | None:
         """The row of Silver that sums up a match, hot or cold."""
@@ -172,8 +207,8 @@ class Tracer:
         return next(("duplicate" for _ in self._cold.find("duplicate_trades", wanted)), MISSING)
 
 
-def _rows_of(table: str, kafka_times: Sequence[str] = ("published_at",)) -> str:
-    return render("trace_rows.sql", table=table, column="symbol", kafka_times=kafka_times)
+def _rows_of(table: str, kafka_times: Sequence[str] = ("published_at",), column: str = "symbol") -> str:
+    return render("trace_rows.sql", table=table, column=column, kafka_times=kafka_times, place=not column)
 
 
 def _changes(rows: dict[tuple[str, str], dict[str, Any]]) -> list[ValueChange]:
@@ -188,7 +223,28 @@ def _changes(rows: dict[tuple[str, str], dict[str, Any]]) -> list[ValueChange]:
     changes += _copy("bronze_trades", rows)
     if bronze and silver:
         changes += bronze_to_silver(bronze, silver)
+    if silver:
+        changes = [*_lost(silver, raw), *changes]
     return changes + _copy("silver_trades", rows)
+
+
+def _lost(silver: dict[str, Any], raw: dict[str, Any] | None) -> list[ValueChange]:
+    """A row of Silver of which no tier has the raw message."""
+    if raw is not None:
+        return []
+    place = "{}[{}]@{}".format(*coordinates_of(silver)[:3])
+    return [ValueChange(layer="raw_trades", field="message", before=place, after="in neither tier")]
+
+
+def _doubled(sightings: Sequence[TracedRow]) -> list[ValueChange]:
+    """Silver has a trade once in each tier."""
+    tiers = Counter(row.tier for row in sightings if row.layer == "silver_trades")
+    layers = {"hot": "silver_trades", "cold": "cold.silver_trades"}
+    return [
+        ValueChange(layer=layers[tier], field="rows", before="1", after=str(rows))
+        for tier, rows in tiers.items()
+        if rows > 1
+    ]
 
 
 def _copy(layer: str, rows: dict[tuple[str, str], dict[str, Any]]) -> list[ValueChange]:

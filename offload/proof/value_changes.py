@@ -79,7 +79,8 @@ def raw_to_bronze(raw: Row, bronze: Row) -> list[ValueChange]:
 
 def bronze_to_silver(bronze: Row, silver: Row) -> list[ValueChange]:
     """Compare Bronze with Silver, whose numbers are the exact decimals of the texts; quote_volume is their product."""
-    changes = []
+    # A message that Bronze could not read has no id there.
+    changes = _differ("silver_trades", "trade_id", bronze["trade_id"] or silver["trade_id"], silver["trade_id"])
     for text, name in (("price_text", "price"), ("quantity_text", "quantity")):
         changes += _differ("silver_trades", name, _decimal(bronze[text]), _decimal(silver[name]))
     product = _EXACT.multiply(Decimal(silver["price"]), Decimal(silver["quantity"]))
@@ -160,7 +161,8 @@ def _time(text: str) -> datetime | None:
 def _payload_texts(payload: object) -> set[str]:
     """The texts of a payload. The payload of a dump is one line of its file."""
     if isinstance(payload, str):
-        return {cell.strip() for cell in payload.split(",")}
+        cells = (cell.strip() for cell in payload.split(","))
+        return {cell.removeprefix('"').removesuffix('"').strip() for cell in cells}
     return _scalars(payload)
 
 

@@ -3,6 +3,9 @@
 The hot side is the SELECT of the export. The cold side reads the files of the table's current snapshot with the types
 of the hot side. ClickHouse's own Iceberg reader is not used: it reads the newest metadata file, even an uncommitted
 one.
+
+Where the hot rows have left nothing is there to compare. So each file must also be as large as it was when it was
+committed: a file that was written anew or cut off is found.
 """
 
 from __future__ import annotations
@@ -20,9 +23,11 @@ from offload.clickhouse.client import HotStore, Parameters
 from offload.clickhouse.server import arrival_hours
 from offload.clickhouse.templates import render
 from offload.clickhouse.tiers import Tiers
+from offload.errors import WarehouseError
+from offload.files.damage import DamagedFile, damaged_files
 from offload.files.export import select_of
 from offload.files.paths import file_paths
-from offload.hourly.late_candles import ColdSilver, are_late_and_confirmed
+from offload.hourly.late_candles import ColdSilver, CountedTrades, are_late_and_confirmed
 from offload.proof.not_compared import ComparisonGaps, NotCompared
 from offload.report import OnTable
 from offload.tables.cold_tables import BY_NAME, LAYERS, TABLES, ColdTable, Layer
@@ -48,12 +53,23 @@ class SliceDifference(BaseModel):
     cold_rows: int
 
 
+class CandleExcess(BaseModel):
+    """A Gold slice whose hot candles count more trades than Silver has of its exchange and period, hot and cold."""
+
+    model_config = ConfigDict(frozen=True)
+
+    slice: str
+    candle_trades: int
+    silver_trades: int
+
+
 class TableVerification(BaseModel):
     """One cold table against its hot table: `hot_rows` and `cold_rows` of the `slices` that were compared.
 
     `open_slices`: how many of these were open when they were offloaded and have not grown since. `superseded`: cold
     rows that a merge has moved to another hour, so none is lost. `only_cold`: rows of partitions that the gate compared
-    and dropped. `not_compared`: hot rows that were left out.
+    and dropped. `not_compared`: hot rows that were left out. `damaged`: files that are not as they were committed.
+    `excess`: candles that count more trades than there are; such candles do not pass for ones that have grown.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -67,10 +83,14 @@ class TableVerification(BaseModel):
     only_cold: int
     differences: tuple[SliceDifference, ...]
     not_compared: tuple[NotCompared, ...]
+    damaged: tuple[DamagedFile, ...] = ()
+    excess: tuple[CandleExcess, ...] = ()
 
 
 class VerifyReport(BaseModel):
-    """All tables. `ok`: no compared slice differs. `complete`: every hot row was compared."""
+    """All tables. `ok`: no compared slice differs, no file is damaged, and no candle counts a trade that Silver lacks.
+    `complete`: every hot row was compared.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -79,8 +99,8 @@ class VerifyReport(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def ok(self) -> bool:
-        """Whether every compared slice is the same in both tiers."""
-        return not any(table.differences for table in self.tables)
+        """Whether nothing is wrong in what was compared."""
+        return not any(table.differences or table.damaged or table.excess for table in self.tables)
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -105,7 +125,7 @@ def verify(
 
     Raises:
         HotStoreError: ClickHouse failed, or cannot read the warehouse.
-        WarehouseError: ClickHouse cannot read this kind of warehouse.
+        WarehouseError: ClickHouse cannot read this kind of warehouse, or the warehouse does not answer.
         ValueError: a time without a zone.
     """
     tables = tiers.cold.load_all()
@@ -115,6 +135,7 @@ def verify(
     # Gold is compared with the arrival hours of Silver.
     sliced = [cold for cold in TABLES if cold.arrival and (cold in chosen or cold is _SILVER)]
     hours = arrival_hours(tiers.hot, sliced, from_us, min(to_us, END_US))
+    counted: CountedTrades = {}
     verified = []
     for number, cold in enumerate(chosen):
         table = tables[cold.name]
@@ -122,7 +143,8 @@ def verify(
         def on_slice(name: str, number: int = number) -> None:
             progress(name, number, len(chosen))
 
-        verifier = _Verifier(tiers.hot, table, tables["silver_trades"], cold, read_left(table.properties), on_slice)
+        silver, left = tables["silver_trades"], read_left(table.properties)
+        verifier = _Verifier(tiers.hot, table, silver, cold, left, on_slice, counted)
         hot_hours = hours.get(cold.hot, hours[_SILVER.hot])
         verified.append(verifier.verify(from_us, to_us, hot_hours, include_open=include_open))
     return VerifyReport(tables=tuple(verified))
@@ -136,6 +158,7 @@ class _Verifier:
     cold: ColdTable
     left: frozenset[str]
     on_slice: Callable[[str], None]
+    counted: CountedTrades
 
     def verify(
         self, from_us: int, to_us: int, hot_hours: Mapping[int, int], *, include_open: bool
@@ -147,12 +170,15 @@ class _Verifier:
             ((part, record) for part, record in slices if part.from_us < to_us and part.to_us > from_us),
             key=lambda pair: pair[0],
         )
+        damaged = self._damaged(from_us, to_us)
         gaps = ComparisonGaps(self.hot, cold, self.table.properties)
         comparisons: list[_Comparison] = []
         left_out = list(gaps.not_offloaded(hot_hours))
+        excess: list[CandleExcess] = []
         open_slices = 0
         for part, record in wanted:
             self.on_slice(f"{cold.name} {part.id}")
+            excess += self._excess(part, gaps) if cold.layer == "gold" else []
             # A late trade may change the candles of any day. An hour of another layer is complete once it is over.
             may_grow = not include_open and (cold.layer == "gold" or not record.final)
             grown = gaps.grown(part, record) if may_grow and not record.final else None
@@ -177,7 +203,26 @@ class _Verifier:
             only_cold=sum(comparison.only_cold for comparison in comparisons),
             differences=tuple(difference for comparison in comparisons for difference in comparison.differences),
             not_compared=tuple(left_out),
+            damaged=damaged,
+            excess=tuple(excess),
         )
+
+    def _excess(self, part: Slice, gaps: ComparisonGaps) -> list[CandleExcess]:
+        # The candles are counted first: a trade that comes meanwhile is then in Silver only.
+        in_candles = gaps.candle_trades(part)
+        in_silver = ColdSilver(self.silver, frozenset(), self.counted).count_trades(self.hot, part)
+        if in_candles > in_silver:
+            in_silver += ColdSilver.read(self.hot, self.silver).missing_trades(self.hot, part)
+        if in_candles <= in_silver:
+            return []
+        return [CandleExcess(slice=part.id, candle_trades=in_candles, silver_trades=in_silver)]
+
+    def _damaged(self, from_us: int, to_us: int) -> tuple[DamagedFile, ...]:
+        span = Slice(from_us, min(to_us, END_US))
+        try:
+            return tuple(damaged_files(self.table, span.between(self.cold.arrival or "window_start")))
+        except OSError as error:
+            raise WarehouseError(f"{self.cold.name}: the sizes of its files cannot be asked for: {error}") from error
 
     def _compare(self, part: Slice, until_us: int) -> _Comparison:
         cold = self.cold

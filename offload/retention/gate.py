@@ -29,7 +29,7 @@ from offload.files.version_hint import publish_hint
 from offload.hourly.late_candles import ColdSilver, are_late_and_confirmed
 from offload.report import OnTable
 from offload.retention.union_views import mark_cold
-from offload.tables.cold_tables import STAGING, TABLES, ColdTable
+from offload.tables.cold_tables import BY_NAME, STAGING, TABLES, ColdTable
 from offload.tables.slice_records import left_properties
 from offload.tables.slices import Slice, hot_partition, instant, period_of
 
@@ -206,7 +206,7 @@ class _Gate:
         sql = render("count_candles.sql", select=select_of(cold, partition=True, hot=source))
         pieces = [Slice(part.from_us, part.to_us, exchange) for exchange in sorted(exchanges)]
         trades = [int(self._hot.rows(sql, self._span(cold, piece, piece.key))[0]["trades"]) for piece in pieces]
-        silver = ColdSilver.read(self._hot, self._tables["silver_trades"].refresh())
+        silver = ColdSilver.read(self._hot, self._cold.load(BY_NAME["silver_trades"]))
         return all(
             are_late_and_confirmed(self._hot, silver, self._tables[cold.name], cold, piece, source, count)
             for piece, count in zip(pieces, trades, strict=True)

@@ -1,4 +1,4 @@
-"""Opens the Iceberg catalog and creates the cold tables that are missing in it."""
+"""Opens the Iceberg catalog, to write in it (missing cold tables are made) or only to look (nothing is made)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlparse
 
 import requests
 from pydantic import ValidationError
 from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.noop import NoopCatalog
 from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.exceptions import (
@@ -27,8 +28,8 @@ from pyiceberg.exceptions import (
 )
 from pyiceberg.io import load_file_io
 from pyiceberg.serializers import FromInputFile
-from pyiceberg.table import Table
-from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table import Table, Transaction
+from pyiceberg.table.metadata import TableMetadata, new_table_metadata
 from pyiceberg.typedef import Identifier
 from pyiceberg.utils.config import Config
 from requests.adapters import HTTPAdapter
@@ -74,6 +75,16 @@ class _SqlCatalog(SqlCatalog):
         metadata = _read_metadata(location, frozenset(self.properties.items()))
         io = load_file_io({**self.properties, **metadata.properties}, location)
         return Table((*namespace, name), metadata, location, io, self)
+
+
+class _NotMade(NoopCatalog):
+    """In place of an SQL catalog that does not exist yet: it has no tables."""
+
+    def load_table(self, identifier: str | Identifier) -> Table:
+        raise NoSuchTableError(f"The catalog does not exist yet, and so there is no {identifier}")
+
+    def list_tables(self, namespace: str | Identifier) -> list[Identifier]:
+        raise NoSuchNamespaceError(f"The catalog does not exist yet, and so there is no {namespace}")
 
 
 @lru_cache(maxsize=2 * len(TABLES))
@@ -172,21 +183,21 @@ class ColdTier:
         return tier
 
     @classmethod
-    def look(cls, settings: Settings) -> ColdTier | None:
-        """The cold tier for readers; creates and changes nothing. None if an SQL catalog has no file or tables yet.
+    def look(cls, settings: Settings) -> Self:
+        """Open the catalog and create nothing. An SQL catalog that does not exist yet has no tables (see `missing`).
 
         Raises:
             WarehouseError: the catalog cannot be opened.
         """
         file = _sqlite_file(settings.iceberg_catalog_uri)
         if file is not None and not file.exists():
-            return None
+            return cls(settings, _NotMade(CATALOG_NAME))
         catalog = open_catalog(settings, create=False)
         with _explained(settings):
             is_new = isinstance(catalog, SqlCatalog) and not inspect(catalog.engine).has_table(
                 IcebergTables.__tablename__
             )
-        return None if is_new else cls(settings, catalog)
+        return cls(settings, _NotMade(CATALOG_NAME) if is_new else catalog)
 
     def missing(self) -> list[str]:
         """The names of the cold tables that the catalog lacks. Reads nothing of the warehouse."""
@@ -207,6 +218,37 @@ class ColdTier:
     def load_all(self) -> dict[str, Table]:
         """All cold tables as they are now, by the name they have in `TABLES`."""
         return {cold.name: self.load(cold) for cold in TABLES}
+
+
+@dataclass(frozen=True)
+class ColdView(ColdTier):
+    """The cold tables for commands that only read rows; open it with `look`.
+
+    A missing table is an empty one, and a table of an earlier version has the later columns. Neither is written.
+    """
+
+    def load(self, cold: ColdTable) -> Table:
+        """The cold table as it is now, in the shape of this version.
+
+        Raises:
+            WarehouseError: the table has other columns than this version writes, or has no current snapshot.
+        """
+        try:
+            table = super().load(cold)
+        except NoSuchTableError:
+            return self._empty(cold)
+        _check_branch(table)
+        if _lacking(table, cold):
+            with_later = _with_later_columns(table, cold).table_metadata
+            table = Table(table.name(), with_later, table.metadata_location, table.io, table.catalog)
+        _check_columns(table, cold)
+        return table
+
+    def _empty(self, cold: ColdTable) -> Table:
+        location = f"{self.settings.iceberg_warehouse}/{self.settings.iceberg_namespace}/{cold.name}"
+        metadata = new_table_metadata(cold.schema, cold.spec, cold.sort_order, location)
+        io = load_file_io({**iceberg_catalog(self.settings), **file_io(self.settings)}, location)
+        return Table((self.settings.iceberg_namespace, cold.name), metadata, "", io, self.catalog)
 
 
 def _configured() -> dict[str, str]:
@@ -245,31 +287,46 @@ def _ensure(catalog: Catalog, namespace: str, cold: ColdTable) -> Table:
         table = catalog.load_table(identifier)
     except NoSuchTableError:
         table = _create(catalog, identifier, cold)
-    if damage := branch_damage(table):
-        raise WarehouseError(
-            f"{identifier}: {damage}. Run `medallion pin repair`, which repairs the table without losing a row."
-        )
+    _check_branch(table)
     if _lacking(table, cold):
         table = _evolved(catalog, table, cold)
+    _check_columns(table, cold)
+    return table
+
+
+def _check_branch(table: Table) -> None:
+    if damage := branch_damage(table):
+        raise WarehouseError(
+            f"{'.'.join(table.name()[-2:])}: {damage}. Run `medallion pin repair`, which repairs the table without"
+            " losing a row."
+        )
+
+
+def _check_columns(table: Table, cold: ColdTable) -> None:
     present = [(field.name, field.field_type) for field in table.schema().fields]
     wanted = [(name, kind) for name, kind, _ in cold.columns]
     if present != wanted:
         names = sorted({str(column) for column in set(present) ^ set(wanted)})
-        message = f"{identifier} has other columns than this version writes ({', '.join(names)}): migrate it first."
+        name = ".".join(table.name()[-2:])
+        message = f"{name} has other columns than this version writes ({', '.join(names)}): migrate it first."
         raise WarehouseError(message)
-    return table
 
 
 @retry_on_conflict(CommitFailedException, ValidationException)
 def _evolved(catalog: Catalog, table: Table, cold: ColdTable) -> Table:
     """Add the columns of later versions, each in its place; returns the table."""
-    table = catalog.load_table(table.name())
+    _with_later_columns(catalog.load_table(table.name()), cold).commit_transaction()
+    return catalog.load_table(table.name())
+
+
+def _with_later_columns(table: Table, cold: ColdTable) -> Transaction:
+    transaction = table.transaction()
     names = [name for name, _, _ in cold.columns]
-    with table.update_schema() as update:
+    with transaction.update_schema() as update:
         for name, kind, doc in _lacking(table, cold):
             update.add_column(name, kind, doc)
             update.move_after(name, names[names.index(name) - 1])
-    return catalog.load_table(table.name())
+    return transaction
 
 
 def _lacking(table: Table, cold: ColdTable) -> list[Column]:

@@ -43,7 +43,11 @@ class DumpError(MedallionError):
 
 @dataclass(slots=True)
 class DumpFile:
-    """An open dump. `is_vouched`: the exchange's checksum file is there and agrees."""
+    """An open dump.
+
+    `is_vouched`: the exchange's checksum file is there and agrees. `ignored`: other files of this name in the folder,
+    each with the reason why it is not read.
+    """
 
     name: str
     file: BinaryIO
@@ -51,6 +55,7 @@ class DumpFile:
     sha256: str
     is_vouched: bool
     stamp: tuple[int, int]
+    ignored: tuple[str, ...] = ()
 
     def check_unchanged(self) -> None:
         """Check, after reading, that the file has not changed since it was opened.

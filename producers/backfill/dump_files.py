@@ -10,6 +10,8 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import BinaryIO, NewType, cast
 
@@ -36,6 +38,7 @@ class DumpFolder:
         self._path = path
         self._lock = threading.Lock()
         self._files: dict[str, list[Path]] | None = None
+        self._checksums: dict[Path, list[Path]] = {}
 
     def __str__(self) -> str:
         return self._path
@@ -51,12 +54,18 @@ class DumpFolder:
                 self._files = self._walk()
         return self._files.get(name, [])
 
+    def checksums_of(self, path: Path) -> list[Path]:
+        """The checksum files beside a file that `named` gave, in any spelling: `.CHECKSUM`, `.checksum`."""
+        return self._checksums.get(path, [])
+
     def _walk(self) -> dict[str, list[Path]]:
         files: dict[str, list[Path]] = {}
         try:
             for path in sorted(Path(self._path).rglob("*")):
                 if path.name.endswith(SUFFIXES):
                     files.setdefault(path.name, []).append(path)
+                elif path.suffix.lower() == ".checksum" and path.is_file():
+                    self._checksums.setdefault(path.with_suffix(""), []).append(path)
         except OSError as error:
             raise DumpError(f"{error.filename or self._path}: cannot be listed: {error.strerror or error}") from error
         return files
@@ -81,7 +90,8 @@ def opened(
     called while a file is fetched; if it returns True, the download ends.
 
     Raises:
-        DumpError: there is no such file, it cannot be fetched, or its checksum file does not agree.
+        DumpError: there is no such file, it cannot be fetched, its checksum file does not agree, or the folder has
+            another file of that name with other lines.
     """
     if isinstance(source, str):
         url = address(name, market, folder, source)
@@ -90,44 +100,78 @@ def opened(
             sha256 = _fetch(url, cast(BinaryIO, spool), is_stopped)
             yield _stored(url, cast(BinaryIO, spool), sha256, checksum)
         return
-    path = find(name, market, source)
-    beside = path.with_name(f"{path.name}.CHECKSUM")
+    path, twins, unplaced = _find(name, market, source)
+    ignored = [f"{other}: {path} lies in the folder of {market}, and this one in none" for other in unplaced]
+    with _opened(path, name, source) as stored:
+        for twin in twins:
+            with _opened(twin, name, source) as other:
+                _check_same(name, stored, other)
+            ignored.append(f"{twin}: has the same lines as {path}")
+        yield replace(stored, ignored=tuple(ignored))
+
+
+@contextmanager
+def _opened(path: Path, name: str, folder: DumpFolder) -> Iterator[DumpFile]:
     try:
         file = path.open("rb")
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        checksum = _checksum(str(beside), beside.read_bytes()[:MOST_LINE], name) if beside.is_file() else None
+        besides = [(str(one), one.read_bytes()[:MOST_LINE]) for one in folder.checksums_of(path)]
     except OSError as error:
         raise DumpError(f"{path}: cannot be read: {error.strerror or error}") from error
     with file:
-        yield _stored(str(path), file, sha256, checksum)
+        checksums = [_checksum(place, content, name) for place, content in besides]
+        # If there are several, all must agree.
+        differing = [checksum for checksum in checksums if checksum != sha256]
+        yield _stored(str(path), file, sha256, next(iter(differing or checksums), None))
 
 
-def find(name: str, market: str, folder: DumpFolder) -> Path:
-    """The one regular file of that name, .zip before .csv before .csv.gz, anywhere below a folder.
+def _find(name: str, market: str, folder: DumpFolder) -> tuple[Path, list[Path], list[Path]]:
+    """The regular file of that name to read, .zip before .csv before .csv.gz, anywhere below a folder.
 
     Binance uses the same file name on each market. So a file below the folder of another market in Binance's tree is
     none of this market, and one below the market's own folder comes before others.
 
+    Returns the file; its twins, which are packed in another way and lie as well as it does; and those that lie in no
+    market's folder, where it lies in the market's own: nobody knows of which market these are.
+
     Raises:
-        DumpError: there is no such file, or several.
+        DumpError: there is no such file, or several that are packed in the same way.
     """
-    others: list[Path] = []
-    for found in _named(name, folder):
-        others += [path for path in found if _market_of(path) not in {market, ""}]
-        possible = [path for path in found if path not in others]
-        own = [path for path in possible if _market_of(path)] or possible
-        if len(own) > 1:
-            raise DumpError(
-                f"{name}: {len(own)} files are called so ({own[0]}, {own[1]}): name the folder of one with --source"
+    found = [path for paths in _named(name, folder) for path in paths]
+    possible = [path for path in found if _market_of(path) in {market, ""}]
+    own = [path for path in possible if _market_of(path)] or possible
+    if not own:
+        lacking = f"{name}: no {name}.zip, .csv or .csv.gz below {folder}; fetch it from {URL}"
+        if found:
+            lacking += f". {found[0]} lies in a folder of {_market_of(found[0])}; if it is of {market}, move it out"
+        raise DumpError(lacking)
+    for path, other in pairwise(own):
+        if path.name == other.name:
+            raise DumpError(f"{name}: 2 files are called so ({path}, {other}): name the folder of one with --source")
+    for path in own:
+        if not _is_regular(path):
+            raise DumpError(f"{path}: is no regular file; fetch it again")
+    return own[0], own[1:], [path for path in possible if path not in own]
+
+
+def _check_same(name: str, one: DumpFile, other: DumpFile) -> None:
+    """Check that two files of one name have the same lines, whatever ends them."""
+    for number, pair in enumerate(zip_longest(_lines(name, one), _lines(name, other)), start=1):
+        if pair[0] != pair[1]:
+            first, second = (
+                "nothing" if line is None else repr(line.decode("utf-8", "replace")[:100]) for line in pair
             )
-        if own and not _is_regular(own[0]):
-            raise DumpError(f"{own[0]}: is no regular file; fetch it again")
-        if own:
-            return own[0]
-    lacking = f"{name}: no {name}.zip, .csv or .csv.gz below {folder}; fetch it from {URL}"
-    if others:
-        lacking += f". {others[0]} lies in a folder of {_market_of(others[0])}; if it is of {market}, move it out"
-    raise DumpError(lacking)
+            raise DumpError(
+                f"{one.name} and {other.name} are of the same day and differ: line {number:,} is {first} in the first"
+                f" and {second} in the second; nothing of them is published; remove the one that is wrong"
+            )
+
+
+def _lines(name: str, stored: DumpFile) -> Iterator[bytes]:
+    for _, lines in stored.entries(name):
+        for line in lines:
+            if text := line.rstrip(b"\r\n"):
+                yield text
 
 
 def _is_regular(path: Path) -> bool:

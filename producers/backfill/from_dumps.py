@@ -40,12 +40,14 @@ _log = structlog.get_logger(__name__)
 class PlannedDay:
     """What a run would do with a day: `read` it, read it again because it `changed`, or nothing because it is `done`.
 
-    `missing`: there is no such file. `fetch`: only a download tells whether the exchange serves the file.
+    `missing`: there is no such file. `fetch`: only a download tells whether the exchange serves the file. `ignored`: as
+    in `DumpFile`.
     """
 
     day: Day
     file: str
     what: str
+    ignored: tuple[str, ...] = ()
 
 
 def days(exchange: str, symbols: Sequence[str], start: datetime, end: datetime) -> list[Day]:
@@ -164,6 +166,8 @@ class _DumpRun:
             self._skip()
             return
         with dumps.opened(day, self._source, self.stop.is_set) as stored:
+            with self._lock:
+                self.report.ignored += stored.ignored
             if step.get("sha256") == stored.sha256:
                 self._skip()
                 return
@@ -251,7 +255,7 @@ def _planned(day: Day, span: TimeSpan, checkpoint: BackfillCheckpoint, source: d
             return PlannedDay(day, url, "done" if _is_known(day, source, step) else "fetch")
         with dumps.opened(day, source) as stored:
             same = step.get("sha256") == stored.sha256
-            return PlannedDay(day, stored.name, "done" if same else ("changed" if step else "read"))
+            return PlannedDay(day, stored.name, "done" if same else ("changed" if step else "read"), stored.ignored)
     except DumpError as error:
         return PlannedDay(day, str(error), "done" if _is_known(day, source, step) else "missing")
 

@@ -45,7 +45,8 @@ class DumpReport(BackfillReport):
 
     `rows`: rows of the files that were read. Of these, `dead` are no trades and become dead letters, and `repeated`
     have the id of an earlier row of their file. `empty`: files without trades, as the exchange's checksum file
-    confirms. `shrunk`: changed files that have fewer trades than before. Silver keeps those that they have lost.
+    confirms. `ignored`: other files of the days, which are not read, and why. `shrunk`: changed files that have fewer
+    trades than before. Silver keeps those that they have lost.
     """
 
     changed: int = 0
@@ -53,6 +54,7 @@ class DumpReport(BackfillReport):
     dead: int = 0
     repeated: int = 0
     empty: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
     shrunk: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 

@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.stack.alerts import NOBODY, AlertError, send, warning
+from cli.stack.alerts import NOBODY, AlertError, Watch, send, watch
 from cli.stack.doctor.cold import alerts
 from config.settings import Settings
 from deploy.embedded.ports import free_ports
@@ -50,7 +50,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 def test_a_test_alert_reaches_the_receiver(start: Start, desk: Desk, webhook: str) -> None:
     settings = start(ALERT_RECEIVER="webhook", ALERT_WEBHOOK_URL=webhook)
-    assert warning(settings) == ""
+    assert watch(settings) == Watch()
     assert alerts(settings).outcome == "ok"
     delivery = send(settings, 60)
     assert delivery.integrations == ("webhook",)
@@ -69,7 +69,7 @@ def test_a_receiver_that_refuses_is_named(start: Start, desk: Desk, webhook: str
 
 def test_nobody_is_said_loudly(start: Start) -> None:
     settings = start()
-    assert warning(settings) == NOBODY
+    assert watch(settings) == Watch(warning=NOBODY)
     assert (alerts(settings).outcome, alerts(settings).remedy) == ("warn", NOBODY)
     with pytest.raises(AlertError) as said:
         send(settings, 60)
@@ -77,8 +77,8 @@ def test_nobody_is_said_loudly(start: Start) -> None:
 
 
 def test_an_alertmanager_that_is_away_is_said(settings_of_nothing: Settings) -> None:
-    assert "does not answer" in warning(settings_of_nothing)
-    assert warning(Settings()) == "", "a stack without Alertmanager has nobody to tell"
+    assert "does not answer" in watch(settings_of_nothing).unknown
+    assert watch(Settings()) == Watch(), "a stack without Alertmanager has nobody to tell"
 
 
 @pytest.fixture

@@ -395,3 +395,44 @@ def test_the_life_of_a_market(ask: Callable[..., Any], hot: HotTables) -> None:
         3, "2026-03-01T12:00:00+00:00", "2026-03-04T12:01:00+00:00",
     )  # fmt: skip
     assert (row["status"], row["listed_on"], row["halted_on"], row["delisted_on"]) == ("active", None, None, None)
+
+
+def test_a_renamed_market_is_named_with_what_mends_it(
+    ask: Callable[..., Any], hot: HotTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del ask
+    hot.insert("silver_trades", silver_rows(trades("binance", "BTCUSDT", {1: [1], 4: [2, 3]})))
+    hot.insert("silver_trades", silver_rows(trades("binance", "ETHUSDT", {2: [1]})))
+    hot.insert("silver_trades", silver_rows(trades("binance", "GONEUSDT", {2: [1]})))
+    renamed = tmp_path / "symbols.yaml"
+    text = Settings().symbols_file.read_text()
+    renamed.write_text(text.replace("canonical: BTCUSDT,", "canonical: BTCUSDTNEW,", 1))
+
+    def check(*words: str) -> Any:
+        done = CliRunner().invoke(app, ["symbols", "check", "--file", str(renamed), "--json", *words])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    found = check()
+    assert found["stored_trades"] == "compared"
+    of_btc, of_gone = found["findings"]
+    assert (of_btc["level"], of_btc["symbol"], of_gone["symbol"]) == ("warning", "BTCUSDT", "GONEUSDT")
+    assert "3 trades under the name BTCUSDT, of 2026-03-01 to 2026-03-04" in of_btc["message"]
+    command = "medallion rederive --from 2026-03-01 --to 2026-03-05 --exchange binance --symbol BTCUSDTNEW"
+    assert f"`{command}`" in of_btc["message"]
+    assert "is not in the file" in of_gone["message"]
+    # A file can be checked where no stack answers.
+    monkeypatch.setenv("MEDALLION_CLICKHOUSE_HTTP_PORT", "1")
+    found = check()
+    assert found["findings"] == []
+    assert "does not answer" in found["stored_trades"]
+
+
+def test_a_trade_that_is_there_twice_hides_none_that_is_missing(ask: Callable[..., Any], hot: HotTables) -> None:
+    """Three rows for the ids 3 to 5, of which 5 is missing and 4 is there twice."""
+    rows = trades("binance", "BTCUSDT", {1: [1, 2], 2: [3, 4, 4], 3: [6, 7]})
+    hot.insert("silver_trades", silver_rows(rows))
+    found = ask("--exchange", "binance", "--data", "trades", "--to", "2026-03-04")
+    assert verdicts(found)[1] == (2, "partial", "ids_missing")
+    assert found[1]["detail"] == "1 ids; 1 rows repeat a trade: `medallion rederive`"
+    assert (found[0]["detail"], found[1]["rows"]) == ("nothing is stored before it", 2)

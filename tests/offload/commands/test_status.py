@@ -1,4 +1,4 @@
-"""Invariant: `medallion status` of a deployed stack is healthy only while both broker and ClickHouse answer."""
+"""Invariant: `medallion status` of a deployed stack is healthy only while broker, ClickHouse and Prometheus answer."""
 
 from __future__ import annotations
 
@@ -55,6 +55,24 @@ def test_a_part_that_is_away_is_said(deployed: None, monkeypatch: pytest.MonkeyP
     assert (code, said["state"], {lag["messages"] for lag in said["lag"]}) == (1, "degraded", {0})
     assert away in said["detail"]
     assert away in shown
+
+
+def test_who_cannot_know_the_alerts_is_not_told_that_all_is_well(
+    deployed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody, clickhouse = free_ports(2)
+    monkeypatch.setenv("MEDALLION_PROMETHEUS_URL", f"http://127.0.0.1:{nobody}")
+    code, said, shown = status()
+    away = f"Prometheus does not answer at http://127.0.0.1:{nobody}"
+    assert (code, said["state"], {lag["messages"] for lag in said["lag"]}) == (3, "unwatched", {0})
+    assert away in said["detail"]
+    assert away in said["alerts"]
+    assert away in shown
+    # What is known to be broken is worse.
+    monkeypatch.setenv("MEDALLION_CLICKHOUSE_HTTP_PORT", str(clickhouse))
+    code, said, _ = status()
+    assert (code, said["state"]) == (1, "degraded")
+    assert away in said["detail"]
 
 
 def test_a_broker_that_is_away_hides_nothing_else(deployed: None, monkeypatch: pytest.MonkeyPatch) -> None:

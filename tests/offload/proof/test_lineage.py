@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -11,7 +11,15 @@ import pytest
 from config.settings import Settings
 from offload.clickhouse.client import ClickHouseHttp
 from offload.clickhouse.tiers import Tiers
-from offload.proof.counts import LineageCount, count_lineage, find_gone, find_missing, find_overlaps, stream_lineage
+from offload.proof.counts import (
+    LineageCount,
+    count_lineage,
+    find_gone,
+    find_missing,
+    find_not_in_raw,
+    find_overlaps,
+    stream_lineage,
+)
 from offload.retention.gate import close_gate
 from offload.run import run
 from offload.tables.catalog import ensure_tables, open_catalog
@@ -85,6 +93,27 @@ def test_a_missing_message_is_counted_and_named(settings: Settings, hot: HotTabl
     assert {message.raw_offset for message in find_missing(store)} == set(lost["offset"])
     hours = {count.hour for count in counts if not count.holds}
     assert hours == set(lost["arrived"].dt.truncate("1h"))
+
+
+def test_what_raw_lacks_is_counted_and_named(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    """Whether the first, the last or one between; of Silver, a duplicate, a dead letter. A last minute is not over."""
+    _split(hot, trades)
+    gone = trades.filter(pl.col("offset").is_in([0, 8, 19, 303, 599]))
+    offsets = ", ".join(map(str, gone["offset"]))
+    hot.client.command(f"ALTER TABLE trades_raw DELETE WHERE _offset IN ({offsets}) SETTINGS mutations_sync = 2")
+    # About a message of the Bronze topic, which is none of Raw.
+    unreadable = _rejects(trades.head(1), "bronze_unreadable")
+    hot.insert("dlq_trades_log", unreadable.with_columns(raw_topic=pl.lit("market.crypto.trades.bronze")))
+    just_now = pl.lit(datetime.now(UTC)).cast(pl.Datetime("us", "UTC")).alias("arrived")
+    hot.insert("silver_trades", silver_rows(trades.tail(1).with_columns(just_now, pl.col("offset") + 90_000)))
+    store = ClickHouseHttp(settings)
+    counts = count_lineage(store)
+    assert _total(counts)["raw"] == 595
+    assert (_total(counts)["missing"], sum(count.not_in_raw for count in counts)) == (0, 5)
+    assert {count.hour for count in counts if not count.holds} == set(gone["arrived"].dt.truncate("1h"))
+    found = find_not_in_raw(store)
+    assert {(one.raw_offset, one.trade_id) for one in found} == set(gone.select("offset", "trade_id").rows())
+    assert {(one.exchange, one.symbol) for one in found} == {("binance", "BTC-USD")}
 
 
 def test_offsets_that_raw_passed_over_are_named(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
@@ -202,16 +231,20 @@ def test_hours_that_left_are_counted_in_iceberg(settings: Settings, hot: HotTabl
     hot.insert("trades_raw", raw_rows(trades.tail(4).with_columns(pl.col("offset") + 50_000)))
     again = raw_rows(trades.head(100)).with_columns(pl.col("ingested_at") + timedelta(days=1))
     hot.insert("trades_raw", again)
+    not_in_raw = silver_rows(trades.head(3).with_columns(pl.col("offset") + 90_000, trade_id=pl.lit("7")))
+    hot.insert("silver_trades", not_in_raw)
     doubled = silver_rows(trades.filter(digit == 0).head(2))
     hot.insert("silver_trades", doubled.with_columns(pl.lit("BTCUSD").alias("symbol")))
     store = ClickHouseHttp(settings)
     before = count_lineage(store)
     total = _total(before)
     assert (total["raw"], total["missing"], total["in_several"], total["redelivered"]) == (trades.height + 4, 4, 2, 100)
+    assert sum(count.not_in_raw for count in before) == 3
     run(Tiers.open(settings), layers=LAYERS)
     tables = ensure_tables(open_catalog(settings), settings.iceberg_namespace)
     start = ARRIVAL - timedelta(days=1)
-    lost = find_missing(store, start)
+    lost, without_raw = find_missing(store, start), find_not_in_raw(store, start)
+    assert len(without_raw) == 3
     # Hour by hour, and all at once.
     for gone, chunk_rows in (
         (("trades_raw",), 1),
@@ -224,6 +257,7 @@ def test_hours_that_left_are_counted_in_iceberg(settings: Settings, hot: HotTabl
         order = {"key": lambda count: (count.hour, count.symbol)}
         assert sorted(counts, **order) == sorted(before, **order), gone
         assert find_missing(store, start, tables=tables) == lost
+        assert find_not_in_raw(store, start, tables=tables) == without_raw
     assert list(stream_lineage(store, tables=tables)) == [], "nothing is hot, and no time was given"
 
 

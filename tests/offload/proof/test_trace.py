@@ -25,7 +25,8 @@ from offload.proof.trace_candle import compare_with_trades
 from offload.proof.value_changes import payload_to_raw
 from offload.retention.gate import close_gate
 from offload.run import run
-from offload.tables.cold_tables import Layer
+from offload.tables.cold_tables import BY_NAME, Layer
+from tests.offload.cold_tables import live_files
 from tests.offload.command_line import as_environment, run_command
 from tests.offload.conftest import new_settings
 from tests.offload.hot_tables import (
@@ -380,6 +381,89 @@ def test_a_rescued_trade_shows_its_rejection(settings: Settings, hot: HotTables,
         (rejection,) = trace.rejections
         assert (trace.fate, rejection.reason, rejection.landed) == ("silver", reason, "silver")
         assert rejection.sent_at == row["arrived"]
+
+
+def test_what_silver_has_without_its_message_or_twice_is_named(settings: Settings, hot: HotTables, tape: Path) -> None:
+    """A message that Bronze could not read is found by its coordinates."""
+    trades = of_one_hour(read_tape(tape).filter(symbol="BTCUSDT").head(3))
+    unread = [pl.lit("").alias(name) for name in ("symbol", "trade_id", "price", "quantity", "timestamp_raw")]
+    not_utf8 = messages(trades.tail(2)).with_columns(
+        pl.Series(
+            "raw_json", [message + b"\xff\xfe\xfd" for message in messages(trades.tail(2))["raw_json"]], pl.Binary
+        )
+    )
+    hot.insert("trades_raw", pl.concat([not_utf8.head(1), not_utf8.tail(1).with_columns(unread)]))
+    hot.insert("silver_trades", silver_rows(trades))
+    run(Tiers.open(settings), layers=("raw",))
+    lost, found, rescued = (_trace(settings, trade) for trade in trades.to_dicts())
+    (change,) = lost.changes
+    assert (change.layer, change.field, change.after) == ("raw_trades", "message", "in neither tier")
+    assert change.before == f"market.crypto.trades.binance.raw[0]@{trades['offset'][0]}"
+    assert found.changes == ()
+    places = {(row.layer, row.tier) for row in rescued.sightings}
+    assert {("raw_trades", "hot"), ("raw_trades", "cold"), ("bronze_trades", "hot")} < places
+    assert "message" not in {change.field for change in rescued.changes}
+    hot.insert("silver_trades", silver_rows(trades.slice(1, 1)))
+    (change, *_) = _trace(settings, trades.row(1, named=True)).changes
+    assert (change.layer, change.field, change.after) == ("silver_trades", "rows", "2")
+
+
+@pytest.mark.parametrize("tier", ["hot", pytest.param("cold", marks=pytest.mark.nightly)])
+def test_a_trade_of_a_renamed_market_is_found_by_every_name(
+    settings: Settings, hot: HotTables, tape: Path, tier: str
+) -> None:
+    """Silver has it under the old name until its day is re-derived."""
+    trades = of_one_hour(read_tape(tape, "kraken").filter(symbol="BTCUSDT").head(2)).with_columns(
+        symbol=pl.lit("BTC/USD")
+    )
+    hot.insert("trades_raw", messages(trades))
+    hot.insert("silver_trades", silver_rows(trades).with_columns(symbol=pl.lit("XBTUSD")))
+    if tier == "cold":
+        run(Tiers.open(settings), layers=("silver",))
+        hot.client.command("TRUNCATE TABLE silver_trades")
+    for name in ("BTCUSD", "XBT/USD", "XBTUSD"):
+        trace = Tracer(Tiers.open(settings)).trade("kraken", name, trades["trade_id"][0])
+        assert (trace.fate, trace.changes) == ("silver", ()), name
+
+
+# Its sibling: test_candles_with_late_trades_are_no_difference in test_verify.py.
+@pytest.mark.nightly
+def test_a_candle_whose_trades_are_apart_is_not_called_wrong(settings: Settings, hot: HotTables, tape: Path) -> None:
+    """Trades that came since the offload, or after the partitions had left; what changed is named all the same."""
+    trades = of_one_hour(read_tape(tape).filter(symbol="BTCUSDT").head(40))
+    layers: tuple[Layer, ...] = ("silver", "gold")
+
+    def candle(frame: str = "1d") -> tuple[str, list[str]]:
+        tracer = Tracer(Tiers.open(settings))
+        found = tracer.candle(frame, "binance", "BTCUSDT", trades["time"][0])
+        made_of = tracer.trades_of_candle(frame, "binance", "BTCUSDT", trades["time"][0]).summary()
+        changes = [*found.changes, *compare_with_trades(found, made_of)]
+        return found.not_compared.partition(":")[0], [f"{change.layer} {change.field}" for change in changes]
+
+    def come(some: pl.DataFrame, hours: int) -> None:
+        hot.insert("silver_trades", silver_rows(some.with_columns(pl.col("arrived") + timedelta(hours=hours))))
+
+    come(trades.head(10), 0)
+    run(Tiers.open(settings), layers=layers)
+    assert candle() == ("", [])
+    come(trades.slice(10, 10), 3)
+    assert candle() == ("Iceberg lacks trades of it", [])
+    run(Tiers.open(settings), layers=layers)
+    assert candle() == ("", [])
+    close_gate(Tiers.open(settings), drop=True, tables=("silver_trades",), now=LATER)
+    come(trades.slice(20, 10), 6)
+    assert candle() == ("Iceberg lacks trades of it", []), "hot Silver has the late trades alone"
+    run(Tiers.open(settings), layers=layers)
+    close_gate(Tiers.open(settings), drop=True, tables=("silver_trades", STATE_TABLE), now=LATER)
+    come(trades.slice(30, 5), 9)
+    assert candle() == ("its earlier trades are in Iceberg only", [])
+    run(Tiers.open(settings), layers=layers)
+    assert candle() == ("its earlier trades are in Iceberg only", [])
+    cold = live_files(settings, BY_NAME["gold_ohlcv_1d"])[0]
+    rows = pl.read_parquet(cold)
+    assert rows["trade_count"].to_list() == [35]
+    rows.with_columns(pl.col("trade_count") + 1).write_parquet(cold)
+    assert candle()[1] == ["cold.gold_ohlcv_1d trade_count"]
 
 
 def test_what_only_iceberg_holds_is_traced_too(cold_only: HotTables, trade: dict[str, str]) -> None:

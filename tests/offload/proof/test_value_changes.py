@@ -18,6 +18,7 @@ LINE = "25,93000.25000000,0.00250000,232.50,1735689600000,False,True"
     [
         json.dumps(LINE),
         json.dumps(LINE.replace(",", ", ")),
+        json.dumps(f'"{LINE}"'.replace(",", '","')),
         json.dumps({"t": 25, "p": "93000.25000000", "q": "0.00250000"}),
         json.dumps([{"data": [["25", "93000.25000000", "0.00250000"]]}]),
     ],

@@ -15,6 +15,7 @@ import pytest
 from cli.cold.printing import conclusion
 from config.settings import Settings
 from offload.clickhouse.tiers import Tiers
+from offload.proof.trace import Tracer
 from offload.proof.verify import verify
 from offload.run import run
 from offload.tables.cold_tables import BY_NAME, Layer
@@ -113,6 +114,7 @@ def test_a_damaged_cold_file_is_found(offloaded: Settings, name: str, change: st
     finally:
         path.write_bytes(intact)
     assert not report.ok
+    assert {file.file for table in report.tables for file in table.damaged} == {path.as_uri()}
     differences = [difference for table in report.tables for difference in table.differences]
     assert [(d.table, d.exchange, d.symbol) for d in differences] == [
         (name, row["exchange"][0].as_py(), row["symbol"][0].as_py())
@@ -196,9 +198,19 @@ def test_candles_with_late_trades_are_no_difference(settings: Settings, hot: Hot
     assert (found.ok, found.complete) == (True, False)
     assert all("grown" in {part.why for part in table.not_compared} for table in found.tables)
     assert not verify(Tiers.open(settings), layers=("gold",), include_open=True).ok
+    candle = Tracer(Tiers.open(settings)).candle("1d", "binance", trades["symbol"][0], trades["time"][0])
+    assert candle.changes == ()
+    assert "Iceberg lacks trades of it" in candle.not_compared
     run(Tiers.open(settings), layers=("silver", "gold"))
     again = verify(Tiers.open(settings), layers=("gold",))
     assert (again.ok, again.complete) == (True, True)
+    # States that were inserted twice look like late trades, which Silver does not have.
+    doubled = "INSERT INTO gold_ohlcv_state SELECT * FROM gold_ohlcv_state WHERE frame = 86400"
+    hot.client.command(f"{doubled} SETTINGS deduplicate_insert = 'disable'")
+    found = verify(Tiers.open(settings), layers=("gold",))
+    excess = {table.table: [(one.candle_trades, one.silver_trades) for one in table.excess] for table in found.tables}
+    assert excess.pop("gold_ohlcv_1d") == [(80, 40)]
+    assert (found.ok, [*filter(None, excess.values())]) == (False, [])
     hot.client.command("ALTER TABLE gold_ohlcv_state UPDATE low = low / 2 WHERE 1 SETTINGS mutations_sync = 2")
     assert not verify(Tiers.open(settings), layers=("gold",)).ok
 

@@ -216,7 +216,10 @@ def test_days_that_are_done_are_skipped_and_a_broken_one_is_named(
     report = fill(wanted, START, END, settings, path, source=str(tmp_path))
     assert (report.done, report.skipped, report.failures) == (4, 3, [])
     assert published(settings, consume) == expected(trades)
-    assert fill(wanted, START, END, settings, path, source=str(tmp_path)).skipped == 4
+    twin = broken.with_suffix(".csv")
+    twin.write_bytes(zipfile.ZipFile(broken).read(twin.name))
+    report = fill(wanted, START, END, settings, path, source=str(tmp_path))
+    assert (report.skipped, report.ignored) == (4, [f"{twin}: has the same lines as {broken}"])
 
 
 def test_futures_have_a_header_and_a_file_of_another_market_is_not_taken(

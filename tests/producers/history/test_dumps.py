@@ -308,6 +308,39 @@ def test_the_checksum_file_beside_it_is_believed(tmp_path: Path) -> None:
     for name in (f"*{path.name}", f"/var/dumps/{path.name}", ""):
         beside.write_text(f"{digest} {name}\n")
         assert len(read(tmp_path)[1]) == 40
+    # Some tools write the names of what they fetch in small letters.
+    small = beside.rename(path.with_name(path.name + ".checksum"))
+    assert len(read(tmp_path)[1]) == 40
+    small.write_text(f"{digest[::-1]}  {path.name}\n")
+    beside.write_text(f"{digest}  {path.name}\n")
+    with pytest.raises(DumpError, match=r"the \.CHECKSUM file beside it says"):
+        read(tmp_path)
+
+
+def test_two_files_of_a_day_are_the_same_or_refused(tmp_path: Path) -> None:
+    """Whoever unpacked the files has each day twice."""
+    path = put(tmp_path, ".zip", zipped((f"{DAY.stem}.csv", TEXT)))
+    (tmp_path / "unpacked").mkdir()
+    twin = put(tmp_path / "unpacked", ".csv", TEXT.replace("\n", "\r\n"))
+    source = dump_files.source_of(str(tmp_path))
+    with dumps.opened(DAY, source) as stored:
+        assert (stored.name, stored.ignored) == (str(path), (f"{twin}: has the same lines as {path}",))
+        assert prices([*dumps.messages(DAY, stored, DAY.span_us)]) == EXPECTED
+    for text, line in ((TEXT.replace("94000.07", "94000.08"), 7), (TEXT + row(41) + "\n", 41), (TEXT[:-20], 40)):
+        twin.write_text(text)
+        with pytest.raises(DumpError, match="are of the same day and differ") as refused:
+            read(tmp_path)
+        assert str(path) in str(refused.value)
+        assert f"{twin} are of" in str(refused.value)
+        assert f"line {line:,} is" in str(refused.value)
+    # One that lies in no market's folder may be of another market: the one in the market's own folder is read.
+    own = tmp_path / "spot/daily/trades/BTCUSDT"
+    own.mkdir(parents=True)
+    path = path.rename(own / path.name)
+    with dumps.opened(DAY, dump_files.source_of(str(tmp_path))) as stored:
+        (words,) = stored.ignored
+        assert stored.name == str(path)
+        assert words.startswith(f"{twin}: ")
 
 
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
