@@ -59,8 +59,10 @@ REPLAYED = (
     DemoFeed("kraken", "kraken_v2_btcusd.jsonl"),
     DemoFeed("binance", "binance_bad_input.jsonl", synthetic=True),
 )
-# The file by which a folder is known as a demo's: the demo empties no other.
+# The file by which a folder is known as a demo's: the demo empties no other. The default folder is always the demo's:
+# versions up to 0.2.0 left no such file.
 MARK = "demo"
+DEFAULT_FOLDER = Path(".medallion") / "demo"
 FEED_TIMEOUT_S = 120.0
 DRAIN_TIMEOUT_S = 120.0
 
@@ -70,9 +72,9 @@ class DemoError(MedallionError):
 
 
 def demo(
-    data_dir: Annotated[Path, typer.Option("--data-dir", help="Emptied first, if it holds an earlier demo.")] = Path(
-        ".medallion/demo"
-    ),
+    data_dir: Annotated[
+        Path, typer.Option("--data-dir", help="Emptied first, if it holds an earlier demo.")
+    ] = DEFAULT_FOLDER,
     recordings: Annotated[Path, typer.Option(help="Folder with the demo's recordings.")] = RECORDINGS,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running for queries afterwards.")] = False,
 ) -> None:
@@ -131,7 +133,8 @@ def _take(data_dir: Path) -> None:
     """
     directory = DataDir(data_dir.absolute())
     mark = directory.path / MARK
-    if not mark.exists() and directory.path.is_dir() and any(directory.path.iterdir()):
+    is_demos = mark.exists() or (data_dir == DEFAULT_FOLDER and directory.is_ours)
+    if not is_demos and directory.path.is_dir() and any(directory.path.iterdir()):
         raise DemoError(
             f"{data_dir} is not empty and no earlier demo: choose another folder with --data-dir, or remove it."
         )

@@ -33,6 +33,16 @@ def test_a_demo_that_was_cut_off_is_emptied_and_started_again(tmp_path: Path) ->
     assert tmp_path.exists()
 
 
+def test_the_default_folder_is_the_demos_also_of_an_earlier_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = DataDir(demo.DEFAULT_FOLDER.absolute())
+    folder.create()
+    demo._take(demo.DEFAULT_FOLDER)
+    assert not folder.warehouse.exists()
+
+
 def test_a_stack_that_is_no_demo_keeps_its_data(tmp_path: Path) -> None:
     folder = DataDir(tmp_path / "stack")
     folder.create()
