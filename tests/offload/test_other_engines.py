@@ -102,6 +102,8 @@ def assert_versions(versions: Versions, read: Callable[[str, int | None], Answer
         assert read(name, versions.pin[name]) == versions.pinned[name], name
 
 
+# Of the fast tier: Polars and PyIceberg read the same tables.
+@pytest.mark.nightly
 def test_duckdb_reads_the_same(versions: Versions, ducks: duckdb.DuckDBPyConnection) -> None:
     def read(name: str, snapshot: int | None) -> Answer:
         # Given the folder, it follows the hint; given a metadata file, that.

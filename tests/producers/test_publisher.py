@@ -94,10 +94,15 @@ def test_a_full_buffer_takes_no_more_and_forgets_nothing() -> None:
 
 def test_a_signal_that_comes_while_acknowledgements_are_served_is_not_lost(broker: str) -> None:
     for serve in (lambda publisher: publisher.poll(10), lambda publisher: publisher.flush()):
-        with KafkaPublisher(Settings(kafka_bootstrap_servers=broker)) as publisher:
-            publisher.offer([envelope()], acknowledged=lambda: signal.raise_signal(signal.SIGINT))
-            with pytest.raises(KeyboardInterrupt):
-                serve(publisher)
+        with KafkaPublisher(Settings(kafka_bootstrap_servers=broker)) as publisher, pytest.raises(KeyboardInterrupt):
+            offer_and_serve(publisher, serve)
+
+
+def offer_and_serve(publisher: KafkaPublisher, serve: Callable[[KafkaPublisher], object]) -> None:
+    """A poll may return before the acknowledgement is there."""
+    publisher.offer([envelope()], acknowledged=lambda: signal.raise_signal(signal.SIGINT))
+    for _ in range(10):
+        serve(publisher)
 
 
 def test_a_message_over_the_limit_arrives_cut(broker: str, consume: Callable[[str], list[Message]]) -> None:

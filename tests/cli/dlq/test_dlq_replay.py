@@ -176,6 +176,8 @@ def publish_unparsed(running: Running, frames: list[tuple[str, object]]) -> None
     assert producer.flush(30) == 0
 
 
+# Of the fast tier: offload/rederive/test_rederive_dead_letters.py has dead letters that are resolved.
+@pytest.mark.nightly
 def test_a_parser_that_was_fixed_brings_its_messages_through(shared: Running) -> None:
     before = candle_trades(shared)
     publish_unparsed(shared, [("binance", TRADE), ("binance", LONG), ("binance", {"weird": 1}), ("kraken", KRAKEN)])

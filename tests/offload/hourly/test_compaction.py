@@ -70,6 +70,8 @@ def load_all(hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load_left_out(trades)
 
 
+# Of the fast tier: test_lineage_names_the_merged_file_from_which_hours_can_be_taken_out.
+@pytest.mark.nightly
 def test_small_files_become_one_and_no_row_changes(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     trades = trades.filter(pl.col("arrived") < ARRIVAL + timedelta(hours=2))
     load_all(hot, trades)

@@ -78,6 +78,8 @@ def samples(url: str) -> dict[tuple[str, str], float]:
     return {(s.name, "".join(s.labels.values())): s.value for family in families for s in family.samples}
 
 
+# Of the fast tier: commands/test_status.py and test_watermarks.py.
+@pytest.mark.nightly
 def test_status_says_what_is_pending_and_then_what_is_there(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:

@@ -214,6 +214,8 @@ def test_the_proof_is_the_same_in_pieces(settings: Settings, hot: HotTables, tra
     assert _total(pieces)["missing"] == 4
 
 
+# Of the fast tier: test_a_raw_partition_that_left_with_the_others_hot.
+@pytest.mark.nightly
 def test_hours_that_left_are_counted_in_iceberg(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     """The same counts whichever partitions are hot, with messages lost, doubled, resolved and delivered again."""
     trades = trades.filter(pl.col("arrived") < ARRIVAL + timedelta(hours=2))

@@ -187,6 +187,8 @@ def test_an_open_hour_is_compared_until_it_grows(settings: Settings, hot: HotTab
     assert not verify(Tiers.open(settings), include_open=True, layers=("silver",)).ok
 
 
+# Of the fast tier: hourly/test_late_candles.py verifies after late trades.
+@pytest.mark.nightly
 def test_candles_with_late_trades_are_no_difference(settings: Settings, hot: HotTables, tape: Path) -> None:
     """Until the next offload; a candle that is another without a trade more is one."""
     trades = read_tape(tape).head(40)

@@ -136,7 +136,9 @@ def test_a_changed_limit_is_followed(
     assert old.num_rows == within(trades, before).height + within(other, before).height
 
 
-@pytest.mark.parametrize("symbol", ["BTCUSDTNEW", pytest.param("", marks=pytest.mark.nightly)])
+# Of the fast tier: test_a_changed_limit_is_followed; test_rederive_candles.py has which rows are compared.
+@pytest.mark.nightly
+@pytest.mark.parametrize("symbol", ["BTCUSDTNEW", ""])
 def test_a_renamed_market_is_in_both_tiers_under_its_new_name_only(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path, symbol: str
 ) -> None:

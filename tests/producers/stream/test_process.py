@@ -164,6 +164,8 @@ def test_sigterm_while_the_broker_is_gone_says_what_was_not_delivered(tmp_path: 
     assert said.count("not delivered") >= 2, "one log line a market"
 
 
+# Of the fast tier: test_refused_symbols.py has the state of each symbol.
+@pytest.mark.nightly
 def test_status_shows_each_producer_s_connection_and_breakers(tmp_path: Path, broker: str) -> None:
     """Up, then with an exchange that refuses every connection, then killed."""
     port, exchange_port = free_port(), free_port()
