@@ -13,7 +13,7 @@ import pytest
 # No test is timed: a busy machine is not a failure. `make test` draws the same few examples every time, `make nightly`
 # new and more ones (`--hypothesis-profile nightly`). A test that needs more or fewer takes a multiple or a part.
 hypothesis.settings.register_profile("nightly", max_examples=100, deadline=None, print_blob=True)
-hypothesis.settings.register_profile("same every time", max_examples=15, deadline=None, derandomize=True)
+hypothesis.settings.register_profile("same every time", max_examples=25, deadline=None, derandomize=True)
 hypothesis.settings.load_profile("same every time")
 
 ROOT = Path(__file__).resolve().parents[1]

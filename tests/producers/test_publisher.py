@@ -92,6 +92,15 @@ def test_a_full_buffer_takes_no_more_and_forgets_nothing() -> None:
         publisher.close(timeout_s=0.1)
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Answered as Python does, whatever an earlier test of this process has made of it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_signal_that_comes_while_acknowledgements_are_served_is_not_lost(broker: str) -> None:
     for serve in (lambda publisher: publisher.poll(10), lambda publisher: publisher.flush()):
         with KafkaPublisher(Settings(kafka_bootstrap_servers=broker)) as publisher, pytest.raises(KeyboardInterrupt):
