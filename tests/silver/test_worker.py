@@ -202,6 +202,8 @@ def raw(name: str, trade_id: int) -> bytes:
     ).encode()
 
 
+# Of the fast tier: silver/core has the names of a market, silver/seen what is a duplicate.
+@pytest.mark.nightly
 def test_each_trade_counts_once_whatever_name_it_came_by(stack: Stack, worker: Worker) -> None:
     """Invariants 1 and 2, the whole way from the raw topic over two workers and a partition for each."""
     hashes = ", ".join(f"cityHash64('kraken', '{name}') % {SHARDS}" for name in NAMES)

@@ -215,6 +215,8 @@ def _candle_trades(settings: Settings, minute: pl.DataFrame) -> tuple[CandleTrad
     return found.summary(), list(found.all())
 
 
+# Of the fast tier: test_a_trade_is_found_everywhere_and_unchanged.
+@pytest.mark.nightly
 def test_the_trades_of_a_candle_are_found_wherever_they_are(
     settings: Settings, hot: HotTables, minute: pl.DataFrame
 ) -> None:
