@@ -63,7 +63,8 @@ def figures(result: Result) -> dict[str, float]:
     if "idle" in result:
         found["idle_percent"] = result["idle"]["percent"]
     if "views" in result:
-        found["latest_prices_p99_ms"] = result["views"][0]["p99_ms"]
+        (prices,) = (one for one in result["views"] if one["name"] == "latest_prices")
+        found["latest_prices_p99_ms"] = prices["p99_ms"]
     dry_run = result.get("rederive") or next((one for one in result.get("cold", ()) if one["kind"] == DRY_RUN), None)
     if dry_run:
         found |= {"rederive_per_s": dry_run["rows_per_s"], "rederive_mib": dry_run["peak_rss_mb"]}

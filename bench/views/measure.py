@@ -16,14 +16,13 @@ MARKETS = 500
 _DAYS = 31
 _WARM_UP = 20
 _ASKED = 300
-_SQL = Path(__file__).with_name("sql") / "states.sql"
-_MINUTES = "gold_ohlcv_1m WHERE exchange = 'binance' AND symbol = 'M250USDT' AND window_start >= now() - INTERVAL 1 DAY"
-# What is asked, by its title.
+_SQL = Path(__file__).with_name("sql")
+# What is asked: the title of each file.
 QUERIES = {
-    "latest_prices": "SELECT * FROM latest_prices",
-    "latest_prices_live": "SELECT * FROM latest_prices_live",
-    "a market's day of gold_ohlcv_1m": f"SELECT * FROM {_MINUTES}",
-    "the same, open and close only": f"SELECT window_start, open, close FROM {_MINUTES}",
+    "latest_prices": "latest_prices",
+    "latest_prices_live": "latest_prices_live",
+    "day_of_minutes": "a market's day of gold_ohlcv_1m",
+    "day_of_closes": "the same, open and close only",
 }
 
 
@@ -32,20 +31,22 @@ def measure(target: Target, plan: Plan, say: Callable[[str], None]) -> list[dict
 
     One client asks one query after the other; `plan.runs` runs, figures are medians.
     """
-    client = http_client(target.settings)
+    client, states = http_client(target.settings), _text("states")
     try:
         for frame in load_layers().timeframes:
             for day in range(_DAYS):
                 given = {"frame": frame.seconds, "day": day, "markets": MARKETS}
-                client.command(_SQL.read_text(encoding="utf-8"), parameters=given)
+                client.command(states, parameters=given)
             say(f"Views: {_DAYS} days of {frame.code} are there")
         client.command("OPTIMIZE TABLE gold_ohlcv_state FINAL")  # in a running stack, merges have done this
         client.command("SYSTEM REFRESH VIEW latest_prices_mv")
         client.command("SYSTEM WAIT VIEW latest_prices_mv")
         found = []
-        for title, sql in QUERIES.items():
-            runs = [_ask(client, sql) for _ in range(plan.runs)]
-            found.append({"query": title} | {name: statistics.median(one[name] for one in runs) for name in runs[0]})
+        for name, title in QUERIES.items():
+            runs = [_ask(client, _text(name)) for _ in range(plan.runs)]
+            found.append(
+                {"name": name, "query": title} | {key: statistics.median(one[key] for one in runs) for key in runs[0]}
+            )
         return found
     finally:
         client.close()
@@ -60,3 +61,7 @@ def _ask(client: Any, sql: str) -> dict[str, float]:
             took_ms.append(1000 * (time.perf_counter() - started))
     quantiles = statistics.quantiles(took_ms, n=100)
     return {"rows": client.query(sql).row_count, "p50_ms": quantiles[49], "p99_ms": quantiles[98]}
+
+
+def _text(name: str) -> str:
+    return (_SQL / f"{name}.sql").read_text(encoding="utf-8")

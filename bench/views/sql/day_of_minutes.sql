@@ -1,0 +1,3 @@
+SELECT *
+FROM gold_ohlcv_1m
+WHERE exchange = 'binance' AND symbol = 'M250USDT' AND window_start >= now() - INTERVAL 1 DAY
