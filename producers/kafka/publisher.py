@@ -64,6 +64,8 @@ def _interruptible() -> Iterator[None]:
     try:
         yield
     except SystemError as error:
+        if error.__cause__ is not None:
+            raise
         raise KeyboardInterrupt from error
 
 
