@@ -62,7 +62,8 @@ FROM {{ db }}.silver_trades AS silver
 COMMENT 'Silver for arithmetic; silver_trades has the digits';
 
 -- Planning `latest_prices_live` takes longer than 10 ms, so this view reads a copy of it that ClickHouse makes every second
--- (0036_latest_prices). A copy that is no longer made is an error, never an old price.
+-- (0036_latest_prices). A copy that is no longer made is an error, never an old price or a missing market: PREWHERE looks at
+-- the age of every row, before a condition of the query leaves some out.
 CREATE OR REPLACE VIEW {{ db }}.latest_prices{{ on_cluster }}
 {{ prices.columns() }}
 AS
@@ -81,7 +82,8 @@ SELECT
     change_percent_24h,
     as_of
 FROM {{ db }}.latest_prices_stored
-WHERE throwIf(
+PREWHERE throwIf(
     as_of < now64(6, 'UTC') - INTERVAL {{ prices.oldest_seconds }} SECOND,
     'latest_prices is older than {{ prices.oldest_seconds }} s: read latest_prices_live, and have exception in system.view_refreshes looked at') = 0
+WHERE exchange != ''
 COMMENT 'The newest price of every market and its last 24 hours, at most a second old';

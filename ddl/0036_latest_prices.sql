@@ -2,11 +2,17 @@
 {% import '_candles.sql' as candles %}
 {% import '_latest_prices.sql' as prices %}
 
--- Never replicated: each server makes its own copy, and replaces all rows at once.
+-- Never replicated: each server makes its own copy, and replaces all rows at once. The row without an exchange is no market:
+-- it tells when the copy was made, also of a copy without markets. The first is as old as can be, so that `latest_prices`
+-- is an error, and not empty, where no copy was made yet. Every query reads that row: without a primary key and statistics
+-- ClickHouse leaves out no part.
 CREATE TABLE IF NOT EXISTS {{ db }}.latest_prices_stored{{ on_cluster }}
 {{ prices.columns() }}
 ENGINE = MergeTree
-ORDER BY (exchange, symbol)
+ORDER BY tuple()
+SETTINGS auto_statistics_types = ''
+AS
+{{ prices.marker("toDateTime64(0, 6, 'UTC')") }}
 COMMENT 'Copy of latest_prices_live, made every second: read latest_prices';
 
 -- The 24 hours are summed from 30-minute candles, whose partitions are days, so that two partitions are read. With an
@@ -64,4 +70,6 @@ REFRESH EVERY {{ latest_prices_every_s }} SECOND
 TO {{ db }}.latest_prices_stored
 AS
 SELECT *
-FROM {{ db }}.latest_prices_live;
+FROM {{ db }}.latest_prices_live
+UNION ALL
+{{ prices.marker("now64(6, 'UTC')") }};

@@ -1,4 +1,4 @@
-{#- The columns of `latest_prices`, its live view and its stored copy. -#}
+{#- The columns of `latest_prices`, its live view and its stored copy; the row that tells when a copy was made. -#}
 
 {#- From this age on the copy is an error. -#}
 {%- set oldest_seconds = 60 -%}
@@ -19,4 +19,21 @@
     change_percent_24h Float64 COMMENT 'change_24h / open_24h * 100',
     as_of DateTime64(6, 'UTC') COMMENT 'when this was computed: trades that came later are not in it'
 )
+{%- endmacro -%}
+
+{%- macro marker(made_at) -%}
+SELECT
+    '' AS exchange,
+    '' AS symbol,
+    0 AS last_price,
+    toDateTime64(0, 6, 'UTC') AS last_time,
+    0 AS open_24h,
+    0 AS high_24h,
+    0 AS low_24h,
+    0 AS volume_24h,
+    0 AS quote_volume_24h,
+    0 AS trade_count_24h,
+    0 AS change_24h,
+    0 AS change_percent_24h,
+    {{ made_at }} AS as_of
 {%- endmacro -%}

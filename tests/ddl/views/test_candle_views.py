@@ -13,6 +13,7 @@ import pytest
 
 from config.settings import Settings
 from ddl.layers import Timeframe, load_layers
+from ddl.render import render
 from tests.ddl.conftest import refresh
 from tests.ddl.engine import Engine, EngineError
 
@@ -229,6 +230,18 @@ def test_latest_prices_are_the_last_trade_and_a_day(engine: Engine, warehouse: S
     assert numbers == [["BUSY", *busy], ["QUIET", 0.3, at, 0.3, 0.3, 0.3, 0.0, 0.0, 0, 0.0, 0.0]]
 
 
+_ASKED = [
+    f"SELECT {columns} FROM latest_prices {condition}"
+    for columns in ("*", "symbol", "count()")
+    for condition in (
+        "",
+        "WHERE symbol = 'A'",
+        "WHERE exchange = 'none' AND symbol IN ('A', 'B')",
+        "WHERE last_price < 0",
+    )
+]
+
+
 def test_latest_prices_that_are_no_longer_made_are_an_error(engine: Engine, warehouse: Settings) -> None:
     """Prices of a minute ago are never shown as the latest; the view that the error names has those of now."""
     database, exchange = warehouse.clickhouse_database, next(_exchanges)
@@ -240,10 +253,26 @@ def test_latest_prices_that_are_no_longer_made_are_an_error(engine: Engine, ware
     try:
         engine.execute(f"ALTER TABLE {database}.latest_prices_stored UPDATE as_of = as_of - 61 WHERE true"
                        " SETTINGS mutations_sync = 1")  # fmt: skip
-        with pytest.raises(EngineError, match="latest_prices is older than 60 s: read latest_prices_live"):
-            ask(engine, warehouse, query.format("latest_prices"))
+        for asked in _ASKED:
+            with pytest.raises(EngineError, match="latest_prices is older than 60 s: read latest_prices_live"):
+                ask(engine, warehouse, asked)
         assert ask(engine, warehouse, query.format("latest_prices_live")) == [["A", 5.5]]
     finally:
         engine.execute(f"SYSTEM START VIEW {database}.latest_prices_mv")
     refresh(engine, warehouse)
     assert ask(engine, warehouse, query.format("latest_prices")) == [["A", 5.5]]
+
+
+def test_latest_prices_that_were_never_made_are_an_error(engine: Engine) -> None:
+    """No market is an answer only where somebody has looked."""
+    settings = Settings(clickhouse_database="unmade")
+    engine.execute("CREATE DATABASE unmade")
+    for statement in render(settings):
+        if statement.object in {"latest_prices_stored", "latest_prices"}:
+            engine.execute(statement.sql)
+    for asked in _ASKED:
+        with pytest.raises(EngineError, match="latest_prices is older than 60 s"):
+            ask(engine, settings, asked)
+    engine.execute("ALTER TABLE unmade.latest_prices_stored UPDATE as_of = now64(6, 'UTC') WHERE true"
+                   " SETTINGS mutations_sync = 1")  # fmt: skip
+    assert [ask(engine, settings, asked) for asked in _ASKED] == 8 * [[]] + 4 * [[[0]]]
