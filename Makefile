@@ -12,7 +12,7 @@ demo: $(VENV)/.run  ## recorded and synthetic trades through every layer, in abo
 	$(BIN)/medallion demo
 
 # Compiled modules are kept, also where the environment says otherwise: hundreds of processes import the same ones.
-PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 6 --dist loadfile --no-loadscope-reorder
 
 test:  ## every invariant, the same examples and seeds every time
 	@$(MAKE) --no-print-directory -j 2 $(VENV)/.dev $(VENV)-conformance/.ready  # two environments at once

@@ -14,7 +14,7 @@ from tests.conformance.engines import real_engine
 from tests.kafka_engine.kafka import read
 from tests.kafka_engine.node import Node
 
-pytestmark = pytest.mark.conformance
+pytestmark = [pytest.mark.conformance, pytest.mark.nightly]
 
 _TYPES = (
     "s String, l LowCardinality(String), n Nullable(String), u32 UInt32, u64 UInt64, i64 Int64, f Nullable(Float64), "

@@ -12,7 +12,7 @@ from tests.conformance.engines import real_engine
 from tests.kafka_engine.kafka import publish
 from tests.kafka_engine.node import Node
 
-pytestmark = pytest.mark.conformance
+pytestmark = [pytest.mark.conformance, pytest.mark.nightly]
 
 TOPICS = ("src_a", "src_b", "src_c")
 COLUMNS = (

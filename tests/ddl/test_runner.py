@@ -100,6 +100,7 @@ def apply_in_pieces(engine: Engine, settings: Settings) -> int:
     raise AssertionError
 
 
+@pytest.mark.nightly
 def test_an_interrupted_apply_is_completed(engine: Engine) -> None:
     settings = fresh()
     assert apply_in_pieces(engine, settings) > 8

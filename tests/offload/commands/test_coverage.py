@@ -122,6 +122,7 @@ EXPECTED = [
 ]
 
 
+@pytest.mark.nightly
 def test_what_is_known_of_each_day_hot_and_cold(ask: Callable[..., Any], settings: Settings, hot: HotTables) -> None:
     rows = trades("binance", "BTCUSDT", BTC)
     hot.insert("silver_trades", silver_rows(rows))

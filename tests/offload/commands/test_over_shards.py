@@ -39,6 +39,8 @@ from tests.offload.rederive.rederiving import (
 from tests.offload.rederive.test_accept import come, later, together, turned
 
 DAY_AFTER = FROM + timedelta(days=1)
+# Of the fast tier: the same commands on one server.
+pytestmark = pytest.mark.nightly
 SPAN = ("--from", f"{FROM:%Y-%m-%d}", "--to", f"{DAY_AFTER:%Y-%m-%d}", "--exchange", "binance")
 
 
@@ -84,8 +86,6 @@ def ask(*command: str) -> Any:
     return json.loads(done.stdout)
 
 
-# Its siblings: test_a_day_follows_the_rules, and tests/cli/dlq/test_dlq_replay.py on one server.
-@pytest.mark.nightly
 def test_rejected_trades_are_sent_again(
     shards: Settings, trades: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,7 +98,6 @@ def test_rejected_trades_are_sent_again(
     assert rows["bronze_trades_sink"] == rows["dlq_replays"] == rejected
 
 
-@pytest.mark.nightly
 def test_bronze_is_made_again_on_one_server_only(shards: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     before = state(shards)
     as_environment(shards, monkeypatch)
@@ -131,8 +130,6 @@ def test_a_day_follows_the_rules(shards: Settings, trades: pl.DataFrame, monkeyp
     assert_is(Readers(shards), shards, within(trades, HIGH))
 
 
-# Of the fast tier: tests/offload/rederive/test_accept.py.
-@pytest.mark.nightly
 def test_a_trade_is_accepted(
     shards: Settings, trades: pl.DataFrame, accepted: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:

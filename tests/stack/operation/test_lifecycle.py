@@ -254,7 +254,8 @@ def test_down_leaves_no_process_and_loses_no_row(shared_stack: Path, medallion: 
     assert medallion("query", count, "--data-dir", folder).stdout.split() == ["452", "452"]
 
 
-@pytest.mark.parametrize("is_suspended", [False, pytest.param(True, marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("is_suspended", [False, True])
 def test_down_ends_an_up_in_the_foreground(
     applied: Path, tmp_path: Path, medallion: Medallion, state_home: Path, is_suspended: bool
 ) -> None:
