@@ -148,10 +148,12 @@ $(BIN)/uv pip install -q --system-certs --python $(1)/bin/python --require-hashe
   || $(1)/bin/python $(INSTALL) --no-compile -r $(2)
 endef
 
-# What a lock names, then this project. A module that does not compile stops nothing.
+# What a lock names, then this project. A module that does not compile stops nothing. What few processes import, the first
+# of them compiles.
+RARE := /(tests|ccxt|pip|setuptools|mypy|mypyc|matplotlib|fontTools|hive_metastore|Crypto|schemathesis|graphql|PIL)/
 define installed
 $(call locked,$(VENV),$(1))
--$(BIN)/python -m compileall -q -j 0 -x /tests/ $(VENV)/lib
+-$(BIN)/python -m compileall -q -j 0 -x '$(RARE)' $(VENV)/lib
 $(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 endef
 

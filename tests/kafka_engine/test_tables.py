@@ -98,7 +98,6 @@ def test_every_message_arrives_once_and_offsets_follow(brokers: str, shared: Nod
     assert (status["m.q"]["rows"], status["m.s"]["rows"], status["m.q"]["last_error"]) == (1000, 1000, "")
 
 
-@pytest.mark.nightly
 def test_nothing_is_lost_when_the_node_is_killed_while_rows_flow(brokers: str, tmp_path: Path) -> None:
     chain = Chain()
     node = Node(tmp_path, brokers=brokers)

@@ -75,6 +75,7 @@ def outcomes(report: OffloadReport) -> set[str]:
     return {part.outcome for part in report.slices if part.table.startswith("gold")}
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "before",
     [

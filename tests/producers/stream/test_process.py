@@ -97,7 +97,6 @@ def frame(number: int) -> str:
     return "{" + trade + f',"pad":"{"x" * PAD}"}}\n'
 
 
-@pytest.mark.nightly
 def test_sigterm_while_the_broker_is_gone_says_what_was_not_delivered(tmp_path: Path) -> None:
     recording = tmp_path / "trades.jsonl"
     with recording.open("w") as file:
