@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import polars as pl
 
+_CONFIGURATION = Path(__file__).with_name("engine.xml")
 _KAFKA_TABLE = re.compile(r"^(CREATE TABLE .*?)\)\s*ENGINE = Kafka\b.*", re.DOTALL)
 # The virtual columns of a Kafka-engine table, with the types of 26.x.
 _VIRTUAL = """,
@@ -29,7 +30,7 @@ class EngineError(Exception):
 def _serve(pipe: Connection, folder: str) -> None:
     from chdb import session
 
-    engine = session.Session(folder)
+    engine = session.Session(f"{folder}?config-file={_CONFIGURATION}")
     while (request := pipe.recv()) is not None:
         try:
             pipe.send((True, engine.query(*request).bytes()))
