@@ -81,7 +81,7 @@ SELECT
     change_24h,
     change_percent_24h,
     as_of
-FROM {{ db }}.latest_prices_stored
+FROM {{ db }}.latest_prices_copy
 PREWHERE throwIf(
     as_of < now64(6, 'UTC') - INTERVAL {{ prices.oldest_seconds }} SECOND,
     'latest_prices is older than {{ prices.oldest_seconds }} s: read latest_prices_live, and have exception in system.view_refreshes looked at') = 0

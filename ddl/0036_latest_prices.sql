@@ -6,7 +6,7 @@
 -- it tells when the copy was made, also of a copy without markets. The first is as old as can be, so that `latest_prices`
 -- is an error, and not empty, where no copy was made yet. Every query reads that row: without a primary key and statistics
 -- ClickHouse leaves out no part.
-CREATE TABLE IF NOT EXISTS {{ db }}.latest_prices_stored{{ on_cluster }}
+CREATE TABLE IF NOT EXISTS {{ db }}.latest_prices_copy{{ on_cluster }}
 {{ prices.columns() }}
 ENGINE = MergeTree
 ORDER BY tuple()
@@ -67,9 +67,12 @@ COMMENT 'As latest_prices, computed by the query itself: every trade that Silver
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS {{ db }}.latest_prices_mv{{ on_cluster }}
 REFRESH EVERY {{ latest_prices_every_s }} SECOND
-TO {{ db }}.latest_prices_stored
+TO {{ db }}.latest_prices_copy
 AS
 SELECT *
 FROM {{ db }}.latest_prices_live
 UNION ALL
 {{ prices.marker("now64(6, 'UTC')") }};
+
+-- An earlier copy, whose primary key hid that it was never made.
+DROP TABLE IF EXISTS {{ db }}.latest_prices_stored{{ on_cluster }} SYNC;

@@ -53,7 +53,7 @@ def test_every_table_that_holds_rows_is_replicated() -> None:
     }
     assert len(engines) > 10
     # Each server makes its own copy of the newest prices, from replicated states.
-    assert {name for name, engine in engines.items() if not engine.startswith("Replicated")} == {"latest_prices_stored"}
+    assert {name for name, engine in engines.items() if not engine.startswith("Replicated")} == {"latest_prices_copy"}
     assert {engines[name] for name in ("silver_trades", "trades_raw")} == {"ReplicatedMergeTree"}
 
 

@@ -250,7 +250,7 @@ def test_render_for_a_cluster(engine: Engine) -> None:
         (formatted,) = engine.execute(f"SELECT formatQueryOrNull({quote_string(statement.sql)})")[0]
         assert formatted, statement.key
         # A twin of another table (`AS db.table`) has that table's engine; each server makes its own copy of the prices.
-        own = ("_leaving", "_staged", "latest_prices_stored")
+        own = ("_leaving", "_staged", "latest_prices_copy")
         if statement.kind is ObjectKind.TABLE and not statement.object.endswith(own):
             assert "ENGINE = Replicated" in statement.sql
         assert "non_replicated" not in statement.sql

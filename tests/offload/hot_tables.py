@@ -85,13 +85,13 @@ class HotTables:
         """What changes whenever a definition of these objects does. To write definitions down costs ten times as much.
 
         Nothing where one was changed this second or the last: time has seconds here. A refresh puts a new table in the
-        place of `latest_prices_stored`.
+        place of `latest_prices_copy`.
         """
         asked = (
             "SELECT name, uuid, metadata_modification_time, metadata_modification_time < now() - 1"
             " FROM system.tables WHERE database = currentDatabase()"
         )
-        wanted = [name for name in names if name != "latest_prices_stored"]
+        wanted = [name for name in names if name != "latest_prices_copy"]
         rows = [row for row in self.client.query(asked).result_rows if row[0] in wanted]
         return {name: (uuid, at) for name, uuid, at, _ in rows} if all(row[3] for row in rows) else {}
 

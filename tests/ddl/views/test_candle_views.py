@@ -251,7 +251,7 @@ def test_latest_prices_that_are_no_longer_made_are_an_error(engine: Engine, ware
     assert ask(engine, warehouse, query.format("latest_prices")) == [["A", 5.5]]
     engine.execute(f"SYSTEM STOP VIEW {database}.latest_prices_mv")
     try:
-        engine.execute(f"ALTER TABLE {database}.latest_prices_stored UPDATE as_of = as_of - 61 WHERE true"
+        engine.execute(f"ALTER TABLE {database}.latest_prices_copy UPDATE as_of = as_of - 61 WHERE true"
                        " SETTINGS mutations_sync = 1")  # fmt: skip
         for asked in _ASKED:
             with pytest.raises(EngineError, match="latest_prices is older than 60 s: read latest_prices_live"):
@@ -268,11 +268,11 @@ def test_latest_prices_that_were_never_made_are_an_error(engine: Engine) -> None
     settings = Settings(clickhouse_database="unmade")
     engine.execute("CREATE DATABASE unmade")
     for statement in render(settings):
-        if statement.object in {"latest_prices_stored", "latest_prices"}:
+        if statement.object in {"latest_prices_copy", "latest_prices"}:
             engine.execute(statement.sql)
     for asked in _ASKED:
         with pytest.raises(EngineError, match="latest_prices is older than 60 s"):
             ask(engine, settings, asked)
-    engine.execute("ALTER TABLE unmade.latest_prices_stored UPDATE as_of = now64(6, 'UTC') WHERE true"
+    engine.execute("ALTER TABLE unmade.latest_prices_copy UPDATE as_of = now64(6, 'UTC') WHERE true"
                    " SETTINGS mutations_sync = 1")  # fmt: skip
     assert [ask(engine, settings, asked) for asked in _ASKED] == 8 * [[]] + 4 * [[[0]]]
