@@ -230,6 +230,7 @@ def test_what_the_server_notes_about_itself_ends(answers: dict[str, list[list[An
     assert not {name for name, engine in kept.items() if "TTL event_date + toIntervalDay(7)" not in engine}
 
 
+# Of the fast tier: the others here, which read the same files.
 @pytest.mark.nightly
 def test_the_login_to_a_broker_outside_is_read(root: Path, tmp_path: Path) -> None:
     """docker-compose.kafka.yml's file on top of the server's: the engine takes the two together."""

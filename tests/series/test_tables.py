@@ -146,6 +146,7 @@ print(json.dumps([run_command(app, *command) for command in json.loads(sys.argv[
 """
 
 
+# Of the fast tier: the same of the three series that there are.
 @pytest.mark.nightly
 def test_a_fourth_series_is_one_file(fourth: Series, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """And a provider that brings it: by commands from the answer to Iceberg, and back to the answer."""

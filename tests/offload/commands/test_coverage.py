@@ -122,6 +122,7 @@ EXPECTED = [
 ]
 
 
+# Of the fast tier: those below, and cli/test_coverage_verdicts.py.
 @pytest.mark.nightly
 def test_what_is_known_of_each_day_hot_and_cold(ask: Callable[..., Any], settings: Settings, hot: HotTables) -> None:
     rows = trades("binance", "BTCUSDT", BTC)

@@ -30,6 +30,7 @@ def fresh(http_port: int, tmp_path_factory: pytest.TempPathFactory, tape: Path) 
     hot.give_back()
 
 
+# Of the fast tier: the one below.
 @pytest.mark.nightly
 def test_looking_makes_nothing(
     fresh: HotTables, tape: Path, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests

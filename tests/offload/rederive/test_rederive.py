@@ -62,6 +62,7 @@ def trades(tape: Path) -> pl.DataFrame:
     return of_one_hour(read_tape(tape)).filter((pl.col("offset") % 16 == 0) | (pl.col("time").dt.day() == 9))
 
 
+# Of the fast tier: test_one_that_died_is_finished_by_the_next, and test_rederive_dead_letters.py.
 @pytest.mark.nightly
 @pytest.mark.parametrize(("before", "after"), [(LOW, HIGH), (HIGH, LOW)])
 def test_a_changed_limit_is_followed(

@@ -105,6 +105,7 @@ def late(trades: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([opening, stranger]).with_columns(arrived)
 
 
+# Of the fast tier: serving/test_seam.py.
 @pytest.mark.nightly
 def test_every_row_counts_once_wherever_its_partition_is(
     settings: Settings, hot: HotTables, trades: pl.DataFrame

@@ -254,6 +254,7 @@ def test_down_leaves_no_process_and_loses_no_row(shared_stack: Path, medallion: 
     assert medallion("query", count, "--data-dir", folder).stdout.split() == ["452", "452"]
 
 
+# Of the fast tier: test_a_terminal_that_is_closed_while_a_stack_starts_ends_it.
 @pytest.mark.nightly
 @pytest.mark.parametrize("is_suspended", [False, True])
 def test_down_ends_an_up_in_the_foreground(
