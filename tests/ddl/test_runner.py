@@ -100,8 +100,6 @@ def apply_in_pieces(engine: Engine, settings: Settings) -> int:
     raise AssertionError
 
 
-# Of the fast tier: test_an_interrupted_table_of_other_settings_is_refused.
-@pytest.mark.nightly
 def test_an_interrupted_apply_is_completed(engine: Engine) -> None:
     settings = fresh()
     assert apply_in_pieces(engine, settings) > 8

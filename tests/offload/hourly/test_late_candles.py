@@ -75,8 +75,6 @@ def outcomes(report: OffloadReport) -> set[str]:
     return {part.outcome for part in report.slices if part.table.startswith("gold")}
 
 
-# Of the fast tier: test_offload.py (what was touched is written again) and ../retention/test_gate.py.
-@pytest.mark.nightly
 @pytest.mark.parametrize(
     "before",
     [

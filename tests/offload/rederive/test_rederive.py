@@ -138,7 +138,7 @@ def test_a_changed_limit_is_followed(
     assert old.num_rows == within(trades, before).height + within(other, before).height
 
 
-# Of the fast tier: test_a_changed_limit_is_followed; test_rederive_candles.py has which rows are compared.
+# Of the fast tier: test_rederive_raw.py (a mended view); test_rederive_candles.py has which rows are compared.
 @pytest.mark.nightly
 @pytest.mark.parametrize("symbol", ["BTCUSDTNEW", ""])
 def test_a_renamed_market_is_in_both_tiers_under_its_new_name_only(

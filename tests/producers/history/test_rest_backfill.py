@@ -278,8 +278,6 @@ def command(arguments: Sequence[str], settings: Settings, **more: Any) -> subpro
                             stdout=subprocess.PIPE, **more)  # fmt: skip
 
 
-# Of the fast tier: test_a_checkpoint_belongs_to_one_process_and_another_file_is_refused.
-@pytest.mark.nightly
 def test_the_command_killed_and_run_again_publishes_everything_and_fetches_little_twice(
     tmp_path: Path, settings: Settings, consume: Callable[[str], list[Message]]
 ) -> None:
