@@ -4,3 +4,5 @@ SELECT exchange, symbol, sum(trade_count) AS trades
 FROM gold_ohlcv_state
 WHERE frame = 60
 GROUP BY exchange, symbol
+-- One thread and no optimiser: the watcher shares two cores with what it measures.
+SETTINGS max_threads = 1, query_plan_enable_optimizations = 0
