@@ -17,9 +17,10 @@ _HEAD = re.compile(
     re.VERBOSE,
 )
 _KAFKA = re.compile(r"^ENGINE\s*=\s*Kafka\b", re.MULTILINE)
-# As ClickHouse's lexer (src/Parsers/Lexer.cpp) has them; a comment in a comment is refused.
-_COMMENT = r"(?:(?:--|//|\#[!\ ])[^\n]*+|/\*(?:(?!/\*|\*/).)*+\*/)"
-_LEADING_COMMENTS = re.compile(rf"(?:\s*+{_COMMENT})*+\s*+", re.DOTALL)
+# As ClickHouse's lexer (src/Parsers/Lexer.cpp) has them; a comment in a comment is refused. A group that can fail after
+# its first character is not possessive: Python 3.11.2 would keep what it had read (CPython gh-100061).
+_COMMENT = r"(?:(?:--|//|\#[!\ ])[^\n]*+|/\*[^*/]*+(?:(?:\*(?!/)|/(?!\*))[^*/]*+)*\*/)"
+_LEADING_COMMENTS = re.compile(rf"(?:\s*+{_COMMENT})*\s*+", re.DOTALL)
 _PART = re.compile(
     rf"""(?P<end>;)
       | {_COMMENT}

@@ -48,11 +48,12 @@ class EngineError(Exception):
 
 def engine_error(error: BaseException) -> EngineError:
     """Take code and message from chDB's error: `[…: ]Code: 60. DB::Exception: … (UNKNOWN_TABLE)`."""
-    if isinstance(error, UnicodeError | TypeError):
+    text = str(error)
+    # chDB's error about text that is not UTF-8 is a UnicodeError; with Python 3.11.2 it is one without a message.
+    if isinstance(error, UnicodeError | TypeError) or not text:
         return refusal(
             SYNTAX_ERROR, "SYNTAX_ERROR", "Syntax error: the statement, a setting or a parameter is not UTF-8"
         )
-    text = str(error)
     found = _CODED.search(text)
     if found is None:
         return EngineError(UNCODED, f"DB::Exception: {text}")
