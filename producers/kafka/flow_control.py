@@ -51,6 +51,7 @@ class FlowControl:
         self._under_way = 0
         self._unconsumed: dict[tuple[str, int], deque[tuple[int, int]]] = {}
         self._bytes: dict[tuple[str, int], int] = {}
+        self._most = 0  # the largest of `_bytes`
         self._refreshed = 0.0
         self.last_error = ""
 
@@ -67,7 +68,7 @@ class FlowControl:
     def try_acquire(self, nbytes: int) -> bool:
         """Count `nbytes` as under way if there is room. False: there is none. It waits for no consumer."""
         with self._lock:
-            if not self.admits(nbytes):
+            if not self._fits(nbytes) and not self.admits(nbytes):
                 return False
             if self._max_bytes:
                 self._under_way += nbytes
@@ -96,8 +97,10 @@ class FlowControl:
                 # The broker has lost its topics, and offsets begin at 0 again. Earlier messages are gone.
                 pending.clear()
                 self._bytes[key] = 0
+                self._most = max(self._bytes.values())
             pending.append((offset, size))
             self._bytes[key] = self._bytes.get(key, 0) + size
+            self._most = max(self._most, self._bytes[key])
 
     def release(self, nbytes: int) -> None:
         """Stop counting a message that was acquired with `nbytes` as under way."""
@@ -123,7 +126,7 @@ class FlowControl:
                 self._consumer = None
 
     def _fits(self, nbytes: int) -> bool:
-        most = max(self._bytes.values(), default=0) + self._under_way
+        most = self._most + self._under_way
         return not self._max_bytes or most == 0 or most + nbytes <= self._max_bytes
 
     def _refresh(self) -> None:
@@ -144,6 +147,7 @@ class FlowControl:
             pending = self._unconsumed[key]
             while pending and pending[0][0] < position.offset:
                 self._bytes[key] -= pending.popleft()[1]
+        self._most = max(self._bytes.values())
 
     def _reader(self) -> Consumer:
         if self._consumer is None:
