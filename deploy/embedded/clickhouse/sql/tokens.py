@@ -10,8 +10,8 @@ from deploy.embedded.clickhouse.errors import SYNTAX_ERROR, refusal
 
 # The rules of ClickHouse's lexer (src/Parsers/Lexer.cpp). If the two differed, a name could pass the policy as text.
 # Quoted text escapes with \ or a doubled quote; typographic quotes do not escape. Every loop is possessive, so no text
-# makes the pattern backtrack. The fraction of a number is not: Python 3.11.2 keeps what a possessive group had read before
-# it failed (CPython gh-100061).
+# makes the pattern backtrack. The fraction of a number is not: Python 3.11.2 keeps what a possessive group has read
+# of a text before it fails (CPython gh-100061).
 _TOKEN = re.compile(
     r"""(?P<skip>[\s\x00\u200b-\u200d\u2060\ufeff]++|--[^\n]*+|//[^\n]*+|\#[!\ ][^\n]*+)
       | (?P<string>'(?:[^'\\]|\\.|'')*+'|\u2018[^\u2019]*+\u2019|[xXbB]'[0-9A-Fa-f]*+')
