@@ -13,6 +13,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 _DAY = datetime.timedelta(days=1)
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 def _name(text: str) -> x509.Name:
@@ -28,6 +39,8 @@ class Authority:
         self._name = _name("an authority")
         constraints = x509.BasicConstraints(ca=True, path_length=0)
         signed = self._builder(self._name, self._key).add_extension(constraints, critical=True)
+        # Python 3.13 refuses an authority that does not say that its key signs certificates.
+        signed = signed.add_extension(_SIGNS_CERTIFICATES, critical=True)
         self.certificate = folder / "ca.pem"
         self.certificate.write_bytes(self._sign(signed))
 
