@@ -17,6 +17,8 @@ FIRST_S = 0.5
 # In each round one writer of a table succeeds, so ten tries are enough for ten writers.
 CONFLICT_TRIES = 10
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
+# A process that waits for its turn says so after this time, and again at intervals.
+_PATIENCE_S, _REMINDER_S = 3.0, 60.0
 # 2 to this power is more than any cap. It keeps the power from overflowing.
 _MOST_DOUBLED = 20
 
@@ -141,16 +143,27 @@ def retry_on_conflict(*failures: type[Exception]) -> Callable[[Function], Functi
     return cast("Callable[[Function], Function]", decorate)
 
 
-def retry_in_turn(seconds: float, *failures: type[Exception]) -> Retrying:
+def retry_in_turn(seconds: float, failures: tuple[type[Exception], ...], log: Any, doing: str) -> Retrying:
     """For processes that take turns. Repeats a call while it raises one of `failures`, for about `seconds`.
 
-    Pauses are random, 0.2 to 2 s, so that two processes do not meet again and again. After `seconds` the error of the
-    last call is raised.
+    Pauses are random, 0.2 to 2 s, so that two processes do not meet again and again. A wait of more than a few seconds
+    is logged with the message `doing` and the error, again every minute. After `seconds` the error of the last call is
+    raised.
     """
+    log_at_s = _PATIENCE_S
+
+    def log_wait(state: RetryCallState) -> None:
+        nonlocal log_at_s
+        waited_s = state.seconds_since_start or 0.0
+        if waited_s >= log_at_s:
+            log_at_s = waited_s + _REMINDER_S
+            log.warning(doing, error=str(_error(state)), waited_s=round(waited_s), longest_s=round(seconds))
+
     return Retrying(
         retry=tenacity.retry_if_exception_type(failures),
         stop=tenacity.stop_after_delay(seconds),
         wait=tenacity.wait_random(0.2, 2.0),
+        before_sleep=log_wait,
         reraise=True,
     )
 

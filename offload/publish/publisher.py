@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 from uuid import uuid4
 
+import structlog
 from pyiceberg.table import Table
+from tenacity import Retrying
 
 from config.process.retry import poll, retry_in_turn
 from ddl.layers import STATE_TABLE
@@ -50,6 +52,7 @@ INSERT_POLL_SECONDS = 0.2
 TURN_SECONDS = 3600.0
 T = TypeVar("T")
 _SILVER = BY_NAME["silver_trades"]
+_log = structlog.get_logger(__name__)
 
 
 class DayPublishError(OffloadError):
@@ -90,7 +93,7 @@ class DayPublisher:
             ReplicaAwayError: a replica of the cluster does not answer.
             PublicationBusyError, DayPublishError: as `publish`.
         """
-        retry_in_turn(TURN_SECONDS, PublicationBusyError)(self._finish_dead)
+        _in_turn()(self._finish_dead)
 
     def _finish_dead(self) -> None:
         shards = self.shards
@@ -130,7 +133,7 @@ class DayPublisher:
             PauseError: a query that the publication has to wait for does not end.
             HotStoreError: ClickHouse failed.
         """
-        return retry_in_turn(TURN_SECONDS, PublicationBusyError)(self._publish, day, keys, rules_version)
+        return _in_turn()(self._publish, day, keys, rules_version)
 
     def _publish(self, day: Slice, keys: Sequence[str], rules_version: str) -> list[str]:
         self._finish_dead()
@@ -305,6 +308,10 @@ class DayPublisher:
     def _empty_staged(self) -> None:
         for shard in self.shards.each:
             truncate(shard, "silver_trades_staged")
+
+
+def _in_turn() -> Retrying:
+    return retry_in_turn(TURN_SECONDS, (PublicationBusyError,), _log, "waiting to publish")
 
 
 def _day_of(override: ViewOverride) -> Slice:

@@ -66,6 +66,25 @@ def test_a_lost_race_is_repeated_ten_times_within_3_s_and_then_its_error_is_rais
         retry.retry_on_conflict(RuntimeError)(failing(10, RuntimeError("lost"))[1])()
 
 
+def test_who_waits_for_its_turn_says_for_whom_after_3_s_and_again_every_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with structlog.testing.capture_logs() as logs, pytest.raises(OSError, match="busy: another"):
+        retry.retry_in_turn(100, (OSError,), structlog.get_logger(), "waiting")(
+            failing(999, OSError("busy: another"))[1]
+        )
+    assert [(entry["event"], entry["error"]) for entry in logs] == [("waiting", "busy: another")] * 2
+    first, second = (entry["waited_s"] for entry in logs)
+    assert 3 <= first <= 5
+    assert first + 60 <= second <= first + 63
+
+
 def test_a_poll_returns_the_first_true_result_or_the_last_false_one(pauses: list[float]) -> None:
     results = iter([0, 0, 7, 8])
     assert retry.poll(lambda: next(results), 60, 0.02) == 7
