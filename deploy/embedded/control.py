@@ -61,6 +61,7 @@ def start(
     os.umask(0o077)
     directory = DataDir(data_dir.absolute())
     directory.create()
+    _wait_while_stopping(directory)
     if directory.locked():
         with directory.lock():  # raises the error that says how to reach the running stack
             pass
@@ -108,6 +109,20 @@ def stop(data_dir: Path) -> bool:
             raise _not_stopped(process.pid, directory) from error
     survivors = _remove_survivors(directory)
     return was_running or survivors > 0
+
+
+def _wait_while_stopping(directory: DataDir) -> None:
+    """Wait until a stack that is being stopped is gone.
+
+    Raises:
+        StackError: it does not end.
+    """
+    state = directory.read() if directory.locked() else None
+    if state is not None and state.state in {"stopping", "stopped"}:
+        try:
+            _until(lambda: not directory.locked())
+        except RetryError as error:
+            raise _not_stopped(state.supervisor_pid, directory) from error
 
 
 def _supervisor(directory: DataDir) -> psutil.Process | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import os
@@ -11,6 +12,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -26,7 +29,8 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from cli.stack.commands import up
 from ddl.analyst import analyst_tables, listed_tables
 from ddl.layers import load_layers
-from deploy.embedded.layout import DataDir
+from deploy.embedded import control
+from deploy.embedded.layout import DataDir, StackError
 from series.schedules.state import ScheduleStates
 from tests.node.conftest import eventually as wait_until
 from tests.stack.conftest import Medallion, clean_environment
@@ -132,6 +136,42 @@ def test_a_second_up_on_the_same_folder_is_refused_and_harms_nothing(shared_stac
     assert "already running" in second.stderr
     assert "medallion down" in second.stderr
     assert pids(shared_stack) == before
+
+
+def test_an_up_while_the_stack_is_being_stopped_waits_for_it(
+    shared_stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused only if the stack does not end."""
+    folder = DataDir(tmp_path / "stack")
+    folder.create()
+    stopping = DataDir(shared_stack).read()
+    assert stopping is not None
+    folder.write(stopping.model_copy(update={"state": "stopping"}))
+    waited = threading.Event()
+
+    class StartedError(Exception):
+        """Nobody has the folder any more."""
+
+    def survivors(_: DataDir) -> int:
+        assert waited.is_set()
+        assert not folder.locked()
+        raise StartedError
+
+    def end(_: float) -> None:
+        waited.set()
+        held.close()
+
+    monkeypatch.setattr(control, "_remove_survivors", survivors)
+    monkeypatch.setattr(os, "umask", lambda _: 0)
+    with contextlib.ExitStack() as held:
+        held.enter_context(folder.lock())
+        with monkeypatch.context() as impatient:
+            impatient.setattr(control, "STOP_TIMEOUT_S", 0.0)
+            with pytest.raises(StackError, match=f"pid {stopping.supervisor_pid}.* did not stop"):
+                control.start(folder.path, 0, 0, 1, lambda _: None)
+        monkeypatch.setattr(time, "sleep", end)
+        with pytest.raises(StartedError):
+            control.start(folder.path, 0, 0, 1, lambda _: None)
 
 
 # Its siblings: the storms (chaos/test_storm.py) kill each of them and wait until all are healthy.
