@@ -10,7 +10,7 @@ import polars as pl
 
 from bench.sampler import Sampler
 
-# A look takes about 3 ms of CPU. More looks would slow down what they measure.
+# A look takes about 4 ms of CPU. More looks would slow down what they measure.
 PAUSE_S = 0.01
 
 
