@@ -28,6 +28,8 @@ HttpPortOption = Annotated[
     int, typer.Option(help="ClickHouse HTTP port; 0: any free one.", envvar="MEDALLION_HTTP_PORT", min=0, max=65535)
 ]
 MB = 1_000_000
+# Whoever presses Ctrl-C waits less patiently than `down` does.
+FOREGROUND_DRAIN_S = 10.0
 
 
 def up(
@@ -98,13 +100,16 @@ def _hold(folder: Path, state: StackState, *, as_json: bool) -> None:
     """Show the stack and stay until a signal comes, then stop the stack."""
     try:
         _show(state, as_json=as_json)
-        err.print("Press Ctrl-C to stop it.")
+        err.print("Press Ctrl-C to stop it: messages in flight reach their end first, a second Ctrl-C leaves them.")
         # It is a child of this process, and counts as running until this process has waited for it.
         ended = _exit_code(state.supervisor_pid)
     except KeyboardInterrupt:
-        with err.status("Stopping the stack …"):
+        try:
+            _stop(folder, FOREGROUND_DRAIN_S)
+        except KeyboardInterrupt:
             control.stop(folder)
-        err.print(f"Stopped the stack on {folder}.")
+            err.print(f"Stopped the stack on {folder} at once. If messages were in flight, {_fate(state)}", style="red")
+            raise typer.Exit(_loses(state)) from None
         return
     except BaseException:  # as where nobody reads what it prints
         control.stop(folder)
@@ -150,19 +155,36 @@ def down(
 ) -> None:
     """Stop the embedded stack: let messages in flight reach their end, then end every process."""
     folder = data_dir or _only_running() or DEFAULT_DATA_DIR
+    with explained(lambda: f"The stack on {folder} may still run: `medallion status` says, `medallion down` stops it."):
+        _stop(folder, timeout)
+
+
+def _stop(folder: Path, timeout: float) -> None:
+    """Let messages in flight reach their end for at most `timeout` seconds, stop the stack, and say what was lost.
+
+    Raises:
+        typer.Exit: some have not reached their end; with exit code 1 if the broker has forgotten them.
+    """
     state = control.running_on(folder)
     behind = 0
-    with explained(lambda: f"The stack on {folder} may still run: `medallion status` says, `medallion down` stops it."):
-        if state is not None and state.state == "healthy" and timeout > 0:
-            with err.status("Letting messages in flight reach their end …"):
-                behind = _drain(state, timeout)
+    if state is not None and state.state == "healthy" and timeout > 0:
+        with err.status("Letting messages in flight reach their end …"):
+            behind = _drain(state, timeout)
+    with err.status("Stopping the stack …"):
         stopped = control.stop(folder)
     if behind:
-        kept = state is not None and state.broker == "kafka"
-        fate = "Kafka keeps them for the next start." if kept else "the in-memory broker has forgotten them."
-        err.print(f"{behind:,} messages had not reached their end; {fate}", style="red")
-        raise typer.Exit(0 if kept else 1)
+        err.print(f"{behind:,} messages had not reached their end; {_fate(state)}", style="red")
+        raise typer.Exit(_loses(state))
     err.print(f"Stopped the stack on {folder}." if stopped else f"No stack was running on {folder}.")
+
+
+def _loses(state: StackState | None) -> bool:
+    """Whether the stack's broker forgets messages when it stops."""
+    return state is None or state.broker == "memory"
+
+
+def _fate(state: StackState | None) -> str:
+    return "the in-memory broker has forgotten them." if _loses(state) else "Kafka keeps them for the next start."
 
 
 def _drain(state: StackState, timeout: float) -> int:

@@ -47,6 +47,11 @@ def shared_stack(tmp_path_factory: pytest.TempPathFactory, medallion: Medallion,
     medallion("down", "--data-dir", folder, "--timeout", "0", check=False)
 
 
+def stack_state(stack: Path) -> str:
+    state = DataDir(stack).read()
+    return "" if state is None else state.state
+
+
 def pids(stack: Path) -> dict[str, int]:
     """The living processes of the stack by name, the supervisor too, as its file has them."""
     state = DataDir(stack).read()
@@ -317,6 +322,30 @@ def test_down_ends_an_up_in_the_foreground(
     assert "Stopped the stack" in down.stderr
     _, said = shown.communicate(timeout=10)
     assert (shown.returncode, "was stopped" in said) == (0, True)
+
+
+def test_ctrl_c_waits_for_messages_in_flight_and_says_what_was_lost(
+    applied: Path, tmp_path: Path, medallion: Medallion, state_home: Path, recordings: Path
+) -> None:
+    """Of an `up` in the foreground, as of `down`: the in-memory broker forgets them. Here Silver stands still."""
+    folder = shutil.copytree(applied, tmp_path / "stack", symlinks=True)
+    shown = subprocess.Popen(
+        [sys.executable, "-m", "cli", "up", "--data-dir", folder],
+        env=clean_environment(state_home),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert shown.stderr is not None
+    assert any("Press Ctrl-C" in line for line in shown.stderr)
+    silver = pids(folder)["silver-0"]
+    os.kill(silver, signal.SIGSTOP)
+    medallion("replay", recordings / "kraken_v2_btcusd.jsonl", "--exchange", "kraken", "--data-dir", folder)
+    shown.send_signal(signal.SIGINT)
+    wait_until(lambda: stack_state(folder) == "stopping", "the wait for messages is over", 30)
+    os.kill(silver, signal.SIGCONT)
+    _, said = shown.communicate(timeout=50)
+    assert shown.returncode == 1
+    assert "messages had not reached their end; the in-memory broker has forgotten them" in " ".join(said.split())
 
 
 def test_a_stack_that_begins_to_start_is_seen_by_a_second_up_and_by_down(
