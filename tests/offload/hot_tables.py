@@ -128,6 +128,7 @@ class HotTables:
     def give_back(self) -> None:
         """Leave the database empty to the next test, which costs a tenth of the migrations; drop it if it differs."""
         name = self.settings.clickhouse_database
+        self._drop_views_of_pins()
         if self._differs():
             self.drop()
             return
@@ -138,6 +139,12 @@ class HotTables:
             if table in _made[name].definitions:
                 self.client.command(f"TRUNCATE TABLE {table} SYNC")
         _empty.setdefault(self.settings.clickhouse_http_port, []).append(name)
+
+    def _drop_views_of_pins(self) -> None:
+        """A pin's views are a database of their own, which the next test would find."""
+        published = self.client.query("SELECT name FROM system.databases WHERE startsWith(name, 'pin_')")
+        for (name,) in published.result_rows:
+            self.client.command(f"DROP DATABASE {name}")
 
     def _drop_all_but_made(self, kept: str = "") -> None:
         """Drop what the migrations did not make, except the views of both tiers whose names end in `kept`."""

@@ -12,7 +12,9 @@ _HERE = Path(__file__).parent
 def extracted(version: str, folder: Path) -> Path:
     """Unpack the files of a release, e.g. `0.1.0`, into a folder, and return the folder."""
     with _archive(version) as files:
-        files.extractall(folder, filter="data")
+        # Python 3.11.2 has no filters. The archive is our own.
+        files.extraction_filter = getattr(tarfile, "data_filter", None)
+        files.extractall(folder)
     return folder
 
 
