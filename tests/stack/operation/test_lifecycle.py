@@ -47,6 +47,12 @@ def shared_stack(tmp_path_factory: pytest.TempPathFactory, medallion: Medallion,
     medallion("down", "--data-dir", folder, "--timeout", "0", check=False)
 
 
+def in_foreground(folder: Path, state_home: Path) -> subprocess.Popen[str]:
+    """`medallion up`, and what it prints on standard error."""
+    command = [sys.executable, "-m", "cli", "up", "--data-dir", folder]
+    return subprocess.Popen(command, env=clean_environment(state_home), stderr=subprocess.PIPE, text=True)
+
+
 def stack_state(stack: Path) -> str:
     state = DataDir(stack).read()
     return "" if state is None else state.state
@@ -307,12 +313,7 @@ def test_down_ends_an_up_in_the_foreground(
 ) -> None:
     """Neither command waits for a process that has ended, nor `down` for an `up` that Ctrl-Z has suspended."""
     folder = shutil.copytree(applied, tmp_path / "stack", symlinks=True)
-    shown = subprocess.Popen(
-        [sys.executable, "-m", "cli", "up", "--data-dir", folder],
-        env=clean_environment(state_home),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    shown = in_foreground(folder, state_home)
     assert shown.stderr is not None
     assert any("Press Ctrl-C" in line for line in shown.stderr)
     if is_suspended:
@@ -329,12 +330,7 @@ def test_ctrl_c_waits_for_messages_in_flight_and_says_what_was_lost(
 ) -> None:
     """Of an `up` in the foreground, as of `down`: the in-memory broker forgets them. Here Silver stands still."""
     folder = shutil.copytree(applied, tmp_path / "stack", symlinks=True)
-    shown = subprocess.Popen(
-        [sys.executable, "-m", "cli", "up", "--data-dir", folder],
-        env=clean_environment(state_home),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    shown = in_foreground(folder, state_home)
     assert shown.stderr is not None
     assert any("Press Ctrl-C" in line for line in shown.stderr)
     silver = pids(folder)["silver-0"]
@@ -353,12 +349,7 @@ def test_a_stack_that_begins_to_start_is_seen_by_a_second_up_and_by_down(
 ) -> None:
     """Its supervisor loads its modules, and has written no state yet."""
     folder = shutil.copytree(applied, tmp_path / "stack", symlinks=True)
-    starting = subprocess.Popen(
-        [sys.executable, "-m", "cli", "up", "--data-dir", folder],
-        env=clean_environment(state_home),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    starting = in_foreground(folder, state_home)
     wait_until(lambda: DataDir(folder).locked(), "the supervisor has the folder")
     second = medallion("up", "--data-dir", folder, "--detach", check=False)
     assert (second.returncode, "already running" in second.stderr) == (1, True)
