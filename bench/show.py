@@ -106,7 +106,7 @@ def latency(console: Console, result: RateResult) -> None:
         layers = f" {first['rows_per_block']:,.0f} trades a block; {first['inserts_per_s']:,.1f} Silver inserts/s;"
     console.print(
         f"reached {first['trades_per_s']:,.0f}/s; generator at most {first['generator_most_behind_ms']:,.0f} ms behind;"
-        f"{layers} candles looked at every {first['watcher_gap_ms']:,.0f} ms (first run)"
+        f"{layers} {first['looks_per_s']:.0f} looks/s (first run)"
     )
     console.print(f"p50 of the warm-up: {', '.join(f'{one:,.0f}' for one in result.warm_up_p50_ms)} ms")
     if not result.keeps_up:

@@ -29,6 +29,8 @@ class Target:
         pids: its processes by name.
         logs: the folder of their logs.
         look: the query for `bench.pipeline.visibility.Watcher`.
+        counted: the table that it reads.
+        partitions: how the names of the partitions begin that it reads.
         journeys: the query for `bench.pipeline.journeys`.
     """
 
@@ -36,12 +38,21 @@ class Target:
     pids: Mapping[str, int]
     logs: Path
     look: str
+    counted: str
+    partitions: str
     journeys: str
 
     @property
     def settings(self) -> Settings:
         """The settings with which the pipeline is reached."""
         return Settings.from_environment(self.environment)
+
+    def folder(self) -> Path:
+        """The folder of the parts of the table `counted`."""
+        client = native_client(self.settings)
+        ((folders,),) = client.execute(_text("folder.sql"), {"table": self.counted})
+        client.disconnect()
+        return Path(folders[0])
 
 
 @contextmanager
@@ -71,7 +82,13 @@ def our_target(*, schedules: bool = False) -> Iterator[Target]:
     """
     with fresh_stack(schedules=schedules) as state:
         yield Target(
-            state.environment, pids_of(state), state.data_dir / "logs", _text("visible.sql"), _text("journeys.sql")
+            state.environment,
+            pids_of(state),
+            state.data_dir / "logs",
+            _text("visible.sql"),
+            "gold_ohlcv_state",
+            "60-",
+            _text("journeys.sql"),
         )
 
 

@@ -56,7 +56,9 @@ def adr_target() -> Iterator[Target]:
         _create(settings)
         processor = _spawn(end, folder, "processor", (sys.executable, "-m", "bench.adr.processor"), environment)
         pids = {"broker": broker.pid, "clickhouse": node.pid, "processor": processor.pid}
-        yield Target(environment, pids, folder.logs, _text("visible.sql"), _text("journeys.sql"))
+        yield Target(
+            environment, pids, folder.logs, _text("visible.sql"), "gold_ohlcv_1m_mv", "", _text("journeys.sql")
+        )
 
 
 def _create(settings: Settings) -> None:

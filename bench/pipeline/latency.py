@@ -90,15 +90,12 @@ def _one(target: Target, rate: float, seconds: float, plan: Plan) -> dict[str, A
         "trades_per_s": seen.height / (end - start),
         "generator_most_behind_ms": run.load.most_behind_s * 1_000,
         "drift": drift(seen),
-        "watcher_gap_ms": _gap_ms(run, start, end),
+        "looks_per_s": _looks(run, start, end) / (end - start),
         "stages": durations(seen).to_dicts(),
         **layers,
         **usage_rows(run, start, end, seen.height),
     }
 
 
-def _gap_ms(run: Run, start: float, end: float) -> float:
-    """The median time between two looks at the candles, ms."""
-    seen = run.totals["seen"].filter(run.totals["seen"].is_between(int(start * _US), int(end * _US)))
-    gap = seen.diff().median()
-    return float(gap) / 1_000 if isinstance(gap, float | int) else float("nan")
+def _looks(run: Run, start: float, end: float) -> int:
+    return run.totals.filter(pl.col("seen").is_between(int(start * _US), int(end * _US))).height

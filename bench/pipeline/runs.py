@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from bench.load import LoadReport
+from bench.pipeline.new_parts import NewParts
 from bench.pipeline.visibility import PAUSE_S, Watcher
 from bench.sampler import ProcessSampler
 from bench.stack import Target, http_client, native_client
@@ -42,7 +43,7 @@ class Run:
     sampler: ProcessSampler
 
 
-def run_load(target: Target, rate: float, seconds: float, markets: int, pause_s: float = PAUSE_S) -> Run:
+def run_load(target: Target, rate: float, seconds: float, markets: int, pause_s: float | None = None) -> Run:
     """Publish trades, and wait until all are in the candles.
 
     Args:
@@ -50,7 +51,7 @@ def run_load(target: Target, rate: float, seconds: float, markets: int, pause_s:
         rate: trades/s; 0 for as many as possible.
         seconds: length of the load.
         markets: number of markets to which the trades are dealt out.
-        pause_s: pause between two looks at the candles.
+        pause_s: pause between two looks at the candles; None: a look follows each insert.
 
     Raises:
         LoadError: the generator failed, or the candles count fewer or more trades than were published.
@@ -58,8 +59,9 @@ def run_load(target: Target, rate: float, seconds: float, markets: int, pause_s:
     argv = [sys.executable, "-m", "bench.load", "--rate", str(rate), "--seconds", str(seconds)]
     argv += ["--markets", str(markets), "--first-id", str(next(_runs) * _IDS_A_RUN)]
     environment = {**os.environ, **target.environment}
+    parts = NewParts(target.folder(), target.partitions) if pause_s is None else None
     with (
-        Watcher(native_client(target.settings), target.look, pause_s) as watcher,
+        Watcher(native_client(target.settings), target.look, pause_s or PAUSE_S, parts) as watcher,
         subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True) as generator,
         ProcessSampler({**target.pids, "generator": generator.pid, "watcher": os.getpid()}) as sampler,
     ):

@@ -8,24 +8,35 @@ from typing import Any
 
 import polars as pl
 
+from bench.pipeline.new_parts import NewParts
 from bench.sampler import Sampler
 
-# A look takes about 4 ms of CPU. More looks would slow down what they measure.
+# A look takes 4 ms of CPU or more. With many looks the watcher would slow down what it measures.
 PAUSE_S = 0.01
+_LISTEN_S = 0.002
+# An insert shows its rows a moment after their part has come; until then it is looked at again.
+_APPEARS_S = 0.05
+_LONGEST_S = 0.25
 
 
 class Watcher(Sampler):
-    """Looks at the candles at intervals, over one connection, while its `with` block runs.
+    """Looks at the candles over one connection while its `with` block runs: at intervals, or after each new part.
 
     A trade became visible between the first look that shows it and the look before. So latencies from `looks` are never
-    too short. They are too long by half the time between two looks on average.
+    too short. At intervals they are too long by half the time between two looks on average. After each new part they
+    are too long by the time of one look and the 2 ms within which a part is noticed.
     """
 
-    def __init__(self, client: Any, query: str, pause_s: float = PAUSE_S) -> None:
-        """`client` is from `bench.stack.native_client`, for this watcher alone. `query` returns exchange, symbol and
-        trades."""
-        super().__init__(pause_s)
-        self._client, self._query = client, query
+    def __init__(self, client: Any, query: str, pause_s: float = PAUSE_S, parts: NewParts | None = None) -> None:
+        """Args:
+        client: from `bench.stack.native_client`, for this watcher alone.
+        query: returns exchange, symbol and trades.
+        pause_s: between two looks at intervals.
+        parts: of the table that the query reads. With it, a look follows each new part, and `pause_s` does not count.
+        """
+        super().__init__(pause_s if parts is None else _LISTEN_S)
+        self._client, self._query, self._parts = client, query, parts
+        self._looked_s, self._expect_until_s = -_LONGEST_S, 0.0
         self._looks: list[tuple[int, list[tuple[str, str, int]]]] = []
 
     def __exit__(
@@ -59,5 +70,19 @@ class Watcher(Sampler):
         return pl.DataFrame(rows, schema=schema, orient="row")
 
     def _look(self) -> None:
+        if self._parts is not None and not self._is_due(self._parts):
+            return
+        before = self._looks[-1][1] if self._looks else []
         markets = self._client.execute(self._query)
         self._looks.append((time.time_ns() // 1_000, markets))
+        if sorted(markets) != sorted(before):
+            self._expect_until_s = 0.0
+
+    def _is_due(self, parts: NewParts) -> bool:
+        now = time.monotonic()
+        if parts.have_come():
+            self._expect_until_s = now + _APPEARS_S
+        if now >= self._expect_until_s and now < self._looked_s + _LONGEST_S:
+            return False
+        self._looked_s = now
+        return True
