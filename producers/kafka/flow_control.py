@@ -15,13 +15,46 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 REFRESH_SECONDS = 0.02
 _REQUEST_SECONDS = 5.0
 _WAIT_SECONDS = 0.005
+_MOST_ARRIVED = 1_024
+# Messages of a partition are counted together up to this part of the bound.
+_STEPS = 64
+
+
+class _Unconsumed:
+    """The messages of a partition that are not consumed, `size` bytes in all; `last` is the offset of the newest.
+
+    Messages up to `step` bytes together leave together, with the last of them.
+    """
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+        self._ends: deque[int] = deque()  # the last offset of each group of messages
+        self._sizes: deque[int] = deque()
+        self.size, self.last = 0, -1
+
+    def add(self, offset: int, size: int) -> None:
+        """Add the partition's next message."""
+        if self._sizes and self._sizes[-1] + size <= self._step:
+            self._ends[-1] = offset
+            self._sizes[-1] += size
+        else:
+            self._ends.append(offset)
+            self._sizes.append(size)
+        self.size += size
+        self.last = offset
+
+    def consume(self, following: int) -> None:
+        """Remove the messages before an offset."""
+        while self._ends and self._ends[0] < following:
+            self._ends.popleft()
+            self.size -= self._sizes.popleft()
 
 
 class FlowControl:
     """Admits at most `max_bytes` for each partition that `group` has not committed yet; 0: no bound.
 
-    The publisher calls `acquire` or `try_acquire` before it produces a message. The producer's delivery callback calls
-    `delivered` for every message that has no error, and `release` for every acquired one. Messages under way count
+    The publisher calls `acquire` or `try_acquire` before it produces a message. For every acquired message the
+    producer's delivery callback calls `delivered`, or `release` if the message has an error. Messages under way count
     against every partition, because the partitioner chooses later. A message larger than the bound is admitted alone,
     once everything before it is consumed. A publisher that may exceed the bound by its messages under way uses `admits`
     instead. Messages of other processes, or of an earlier run, are not counted: set the bound below half of the
@@ -49,9 +82,11 @@ class FlowControl:
         self._cancelled = threading.Event()
         self._consumer: Consumer | None = None
         self._under_way = 0
-        self._unconsumed: dict[tuple[str, int], deque[tuple[int, int]]] = {}
-        self._bytes: dict[tuple[str, int], int] = {}
-        self._most = 0  # the largest of `_bytes`
+        # Delivered messages that are still counted as under way: topic, partition, offset, size. Each is settled only
+        # when it may make a difference, many at a time.
+        self._arrived: deque[tuple[str, int, int, int]] = deque()
+        self._unconsumed: dict[tuple[str, int], _Unconsumed] = {}
+        self._most = 0  # the most bytes of `_unconsumed`
         self._refreshed = 0.0
         self.last_error = ""
 
@@ -67,11 +102,12 @@ class FlowControl:
 
     def try_acquire(self, nbytes: int) -> bool:
         """Count `nbytes` as under way if there is room. False: there is none. It waits for no consumer."""
+        if not self._max_bytes:
+            return True
         with self._lock:
-            if not self._fits(nbytes) and not self.admits(nbytes):
+            if self._most + self._under_way + nbytes > self._max_bytes and not self.admits(nbytes):
                 return False
-            if self._max_bytes:
-                self._under_way += nbytes
+            self._under_way += nbytes
             return True
 
     def acquire(self, nbytes: int, timeout: float | None = None) -> bool:
@@ -87,23 +123,16 @@ class FlowControl:
         return True
 
     def delivered(self, topic: str, partition: int, offset: int, size: int) -> None:
-        """Record that a message of `size` bytes is at `offset`."""
+        """Record that an acquired message of `size` bytes is at `offset`. The offsets of a partition ascend."""
         if not self._max_bytes:
             return
-        key = (topic, partition)
-        with self._lock:
-            pending = self._unconsumed.setdefault(key, deque())
-            if pending and offset <= pending[-1][0]:
-                # The broker has lost its topics, and offsets begin at 0 again. Earlier messages are gone.
-                pending.clear()
-                self._bytes[key] = 0
-                self._most = max(self._bytes.values())
-            pending.append((offset, size))
-            self._bytes[key] = self._bytes.get(key, 0) + size
-            self._most = max(self._most, self._bytes[key])
+        self._arrived.append((topic, partition, offset, size))
+        if len(self._arrived) >= _MOST_ARRIVED:
+            with self._lock:
+                self._settle()
 
     def release(self, nbytes: int) -> None:
-        """Stop counting a message that was acquired with `nbytes` as under way."""
+        """Stop counting a message that was acquired with `nbytes` and not delivered."""
         if self._max_bytes:
             with self._lock:
                 self._under_way -= nbytes
@@ -111,7 +140,8 @@ class FlowControl:
     def unconsumed(self) -> dict[tuple[str, int], int]:
         """Bytes that the group had not consumed when its offsets were last read, by (topic, partition)."""
         with self._lock:
-            return {key: size for key, size in self._bytes.items() if size}
+            self._settle()
+            return {key: waiting.size for key, waiting in self._unconsumed.items() if waiting.size}
 
     def cancel(self) -> None:
         """Make every waiting and later `acquire` that finds no room return False."""
@@ -126,12 +156,28 @@ class FlowControl:
                 self._consumer = None
 
     def _fits(self, nbytes: int) -> bool:
+        if not self._max_bytes:
+            return True
+        self._settle()
         most = self._most + self._under_way
-        return not self._max_bytes or most == 0 or most + nbytes <= self._max_bytes
+        return most == 0 or most + nbytes <= self._max_bytes
+
+    def _settle(self) -> None:
+        """Count the delivered messages to their partitions."""
+        for _ in range(len(self._arrived)):
+            topic, partition, offset, size = self._arrived.popleft()
+            self._under_way -= size
+            key = (topic, partition)
+            waiting = self._unconsumed.get(key)
+            # A broker that has lost its topics begins with offset 0 again. Earlier messages are gone.
+            if waiting is None or offset <= waiting.last:
+                waiting = self._unconsumed[key] = _Unconsumed(self._max_bytes // _STEPS)
+            waiting.add(offset, size)
+        self._most = max((waiting.size for waiting in self._unconsumed.values()), default=0)
 
     def _refresh(self) -> None:
         """Stop counting what the group has consumed. If the broker does not answer, the counts stay."""
-        waiting = [TopicPartition(topic, partition) for (topic, partition), size in self._bytes.items() if size]
+        waiting = [TopicPartition(topic, number) for (topic, number), one in self._unconsumed.items() if one.size]
         if not waiting:
             return
         try:
@@ -143,11 +189,8 @@ class FlowControl:
             self.last_error = ""
         self._refreshed = time.monotonic()
         for position in committed:
-            key = (position.topic, position.partition)
-            pending = self._unconsumed[key]
-            while pending and pending[0][0] < position.offset:
-                self._bytes[key] -= pending.popleft()[1]
-        self._most = max(self._bytes.values())
+            self._unconsumed[position.topic, position.partition].consume(position.offset)
+        self._most = max(waiting.size for waiting in self._unconsumed.values())
 
     def _reader(self) -> Consumer:
         if self._consumer is None:

@@ -303,10 +303,11 @@ class KafkaPublisher:
         self, error: KafkaError | None, message: Message, acknowledged: Callable[[], None] | None = None
     ) -> None:
         if self._flow_control is not None:
-            size = len(message.key()) + len(message.value())
+            size = len(message.key()) + len(message)  # the message's length is that of its value
             if error is None:
                 self._flow_control.delivered(message.topic(), message.partition(), message.offset(), size)
-            self._flow_control.release(size)
+            else:
+                self._flow_control.release(size)
         if error is None:
             self._client_errors.delivered()
             if acknowledged is not None:

@@ -16,7 +16,6 @@ def send(flow_control: FlowControl, producer: Producer, topic: str, value: bytes
         return False
 
     def on_delivery(error: object, message: object) -> None:
-        flow_control.release(len(value))
         flow_control.delivered(message.topic(), message.partition(), message.offset(), len(value))
 
     producer.produce(topic, value, partition=0, on_delivery=on_delivery)
@@ -56,8 +55,9 @@ def test_a_message_above_the_bound_goes_alone(brokers: str) -> None:
 
 def test_a_broker_that_counts_from_zero_again_has_nothing_unconsumed(brokers: str) -> None:
     flow_control = FlowControl({"bootstrap.servers": brokers}, "reborn", 1_000)
-    flow_control.delivered("reborn", 0, 7, 900)
-    flow_control.delivered("reborn", 0, 0, 100)
+    for offset, size in ((7, 900), (0, 100)):
+        assert flow_control.acquire(size)
+        flow_control.delivered("reborn", 0, offset, size)
     assert flow_control.unconsumed() == {("reborn", 0): 100}
     flow_control.close()
 
@@ -68,12 +68,39 @@ def test_without_a_bound_nothing_waits_and_nothing_is_kept(brokers: str) -> None
         assert flow_control.admits(1 << 40)
         assert flow_control.acquire(1 << 40)
         flow_control.delivered("unbounded", 0, offset, 1 << 40)
+        flow_control.release(1 << 40)
     assert flow_control.unconsumed() == {}
+    flow_control.close()
+
+
+def test_a_message_that_was_refused_leaves_its_room(brokers: str) -> None:
+    flow_control = FlowControl({"bootstrap.servers": brokers}, "refused", 1_000)
+    assert flow_control.acquire(1_000)
+    assert not flow_control.try_acquire(1)
+    flow_control.release(1_000)
+    assert flow_control.try_acquire(1_000)
+    flow_control.close()
+
+
+def test_small_messages_leave_together_and_never_too_early(brokers: str) -> None:
+    producer = Producer({"bootstrap.servers": brokers})
+    producer.produce("small", b"so that the topic exists")
+    producer.flush(10)
+    flow_control = FlowControl({"bootstrap.servers": brokers}, "small", 64_000)
+    for offset in range(3_000):
+        assert flow_control.try_acquire(10)
+        flow_control.delivered("small", offset % 3, offset // 3, 10)
+    assert flow_control.unconsumed() == {("small", number): 10_000 for number in range(3)}
+    commit(brokers, "small", "small", {0: 250, 1: 1_000, 2: 400})
+    wait_until(lambda: flow_control.admits(56_000), 10)
+    # A hundred messages of 10 bytes are one step of 1,000 bytes.
+    assert flow_control.unconsumed() == {("small", 0): 8_000, ("small", 2): 6_000}
     flow_control.close()
 
 
 def test_cancel_ends_a_wait(brokers: str) -> None:
     flow_control = FlowControl({"bootstrap.servers": brokers}, "cancelled", 10)
+    assert flow_control.acquire(10)
     flow_control.delivered("cancelled", 0, 0, 10)
     answers: list[bool] = []
     waiting = threading.Thread(target=lambda: answers.append(flow_control.acquire(10)))

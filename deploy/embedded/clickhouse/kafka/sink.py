@@ -157,9 +157,10 @@ class KafkaSink:
             self._check()
 
         def on_delivery(error: KafkaError | None, message: Message) -> None:
-            self._flow_control.release(size)
             if error is None:
                 self._flow_control.delivered(message.topic(), message.partition(), message.offset(), size)
+            else:
+                self._flow_control.release(size)
             with self._lock:
                 post.waiting -= 1
                 if error is None:
