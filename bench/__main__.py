@@ -40,7 +40,7 @@ from bench.silver.place import PlaceError
 from bench.stack import our_target
 from bench.stages import measure as stages
 from bench.views import measure as views
-from config.process.garbage import leave_start_out
+from config.process.garbage import collect_rarely
 from deploy.embedded.layout import StackError
 
 # Failures of the machine, not of this code. Their message is enough.
@@ -183,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the chosen measurements."""
     given = _parser().parse_args(argv)
     # This process asks and listens in some measurements. Its own pauses for garbage would count as latency.
-    leave_start_out()
+    collect_rarely()
     # With --json, standard output has only the result.
     console = Console(stderr=given.json, width=120 if not sys.stdout.isatty() else None)
     bench = _Bench(given, _plan(given), console)

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.trades import Source, TradeStream
+from config.process.garbage import collect_rarely
 from config.registry import SymbolRegistry
 from config.settings import Settings
 from producers.kafka.publisher import KafkaPublisher
@@ -73,6 +74,7 @@ def main() -> int:
     settings = Settings.from_environment(os.environ)
     stream = TradeStream.load(SOURCES, SymbolRegistry.load(settings.symbols_file), given.markets, given.first_id)
     with KafkaPublisher(settings) as publisher:
+        collect_rarely()  # as a live producer does
         print("ready", flush=True)
         report = publish(stream, publisher, given.rate, given.seconds)
     print(json.dumps(asdict(report)), flush=True)

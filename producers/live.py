@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 
-from config.process.garbage import leave_start_out
+from config.process.garbage import collect_rarely
 from config.process.stopping import stop_signals
 from config.settings import Settings
 from config.symbols.markets import Markets
@@ -176,7 +176,7 @@ def run_until_signal(
         stop = asyncio.Event()
         for number in stop_signals():
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        leave_start_out()
+        collect_rarely()
         return await run(
             exchange,
             symbols,

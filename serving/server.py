@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing
 import structlog
 import uvicorn
 
-from config.process.garbage import leave_start_out
+from config.process.garbage import collect_rarely
 from config.settings import Settings
 from serving.app import build
 from serving.errors import ServingError
@@ -58,7 +58,7 @@ def serve(settings: Settings, sides: Sides) -> None:
     with ExitStack() as open_sockets:
         sockets = _listen(settings, open_sockets)
         log.info("serving", address=address(settings))
-        leave_start_out()
+        collect_rarely()
         uvicorn.Server(config).run(sockets)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from config.process.garbage import leave_start_out
+from config.process.garbage import collect_rarely
 from config.process.optional_imports import PANDAS, RICH, do_without
 from config.settings import Settings
 
@@ -16,7 +16,7 @@ def main() -> None:
     settings = Settings()
     logs.configure(settings.log_level, "silver-processor")
     worker = build_worker(settings)
-    leave_start_out()
+    collect_rarely()
     worker.run()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 from config.process import logs
-from config.process.garbage import leave_start_out
+from config.process.garbage import collect_rarely
 from config.process.optional_imports import do_without
 from deploy.embedded.clickhouse.access import Access
 from deploy.embedded.clickhouse.engine.config import Limits
@@ -139,7 +139,7 @@ async def _serve(options: Options) -> None:
         loop.add_signal_handler(number, stopping.set)
     node = Node(options)
     await node.start()
-    leave_start_out()
+    collect_rarely()
     _log.info("ready", native_port=node.native_port, http_port=options.http_port)
     await stopping.wait()
     _end_in(options.grace_s + _STOP_S)
