@@ -24,7 +24,7 @@ class NewParts:
         """
         self._folder, self._partitions = folder, partitions
         self._changed_ns = -1
-        self._known: frozenset[str] = frozenset()
+        self._known: set[str] = set()
 
     def have_come(self) -> bool:
         """Whether an insert has added a part since the last call.
@@ -36,12 +36,8 @@ class NewParts:
         if changed_ns == self._changed_ns < time.time_ns() - _ROUNDED_NS:
             return False
         self._changed_ns = changed_ns
-        before, self._known = self._known, inserted_parts(self._folder, self._partitions)
-        return not self._known <= before
-
-
-def inserted_parts(folder: Path, partitions: str = "") -> frozenset[str]:
-    """The names of the parts in a table's folder that an insert has made. `partitions`: as in `NewParts`."""
-    with os.scandir(folder) as entries:
-        parts = (_PART.fullmatch(entry.name) for entry in entries if entry.name.startswith(partitions))
-        return frozenset(part[0] for part in parts if part and part["first"] == part["last"])
+        with os.scandir(self._folder) as entries:
+            names = {entry.name for entry in entries if entry.name.startswith(self._partitions)}
+        new, self._known = names - self._known, names
+        parts = (_PART.fullmatch(name) for name in new)
+        return any(part and part["first"] == part["last"] for part in parts)
