@@ -12,6 +12,8 @@ from serving.market_data.hot_reader import HotReader, Row
 
 # A trade that is older than the market's newest one by more than this is in candles, but is not read here.
 _LATE_MS = 60_000
+# A market with a trade within this time is busy: to look for its new trades costs less than to ask whether it changed.
+_BUSY_MS = 60_000
 # The clock of a worker that takes over a market may be behind the clock of the one before by so much.
 _OVERLAP_US = 2_000_000
 _MOST_ROWS = 50_000
@@ -57,6 +59,12 @@ class NewTrades:
     def markets(self) -> Collection[Market]:
         """The followed markets."""
         return self._places.keys()
+
+    @property
+    def busy(self) -> set[Market]:
+        """The followed markets with a trade in the last minute."""
+        since = int(time.time() * 1000) - _BUSY_MS
+        return {market for market, place in self._places.items() if place.newest >= since}
 
     def keep(self, markets: Collection[Market]) -> None:
         """Follow no other markets any more."""

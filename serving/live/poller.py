@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -89,6 +89,8 @@ class Poller:
     async def look(self) -> None:
         """Query once, and publish the changes.
 
+        While clients want the trades of busy markets only, these are read without asking what has changed.
+
         Raises:
             ApiError: ClickHouse does not answer.
         """
@@ -98,8 +100,10 @@ class Poller:
         for stream in streams:
             by_kind[stream.kind].append(stream)
         await self._follow(streams)
-        changed = await self._changed()
-        await self._look_for_trades(by_kind["trade"], changed)
+        busy = self._new_trades.busy
+        is_all_busy = all(stream.kind == "trade" and stream.market in busy for stream in streams)
+        changed = {} if is_all_busy else await self._changed()
+        await self._look_for_trades(by_kind["trade"], changed, busy if is_all_busy else changed.keys())
         await self._look_for_candles(by_kind["kline"], changed)
         await self._look_for_tickers(by_kind["miniTicker"], changed)
         for market, state in changed.items():
@@ -143,12 +147,14 @@ class Poller:
         now = {market: states.get(market, known.state or {}) for market, known in self._markets.items()}
         return {market: state for market, state in now.items() if state != self._markets[market].state}
 
-    async def _look_for_trades(self, streams: list[Stream], changed: Mapping[Market, Row]) -> None:
+    async def _look_for_trades(
+        self, streams: list[Stream], changed: Mapping[Market, Row], due: Collection[Market]
+    ) -> None:
         by_market = defaultdict(list)
         for stream in streams:
             by_market[stream.market].append(stream)
         now = int(time.time() * 1000)
-        for row in await self._new_trades.read(changed):
+        for row in await self._new_trades.read(due):
             for stream in by_market[row["exchange"], row["symbol"]]:
                 self._hub.publish(stream, trade_update(stream.name, row, now))
         # Trades from before the first client came are not sent.

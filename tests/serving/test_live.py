@@ -149,6 +149,39 @@ def test_a_look_that_breaks_off_loses_and_doubles_nothing(settings: Settings, ho
     run(settings, work)
 
 
+def test_trades_of_busy_markets_are_read_without_asking_what_has_changed(settings: Settings, hot: HotTables) -> None:
+    """A quiet market among them brings the question back, and no trade is lost or doubled either way."""
+    old, new = NOW - timedelta(minutes=10), datetime.now(UTC)
+    btc, sol = (Stream(f"{name.lower()}@trade", ("kraken", name), "trade") for name in ("BTCUSD", "SOLUSD"))
+    insert(hot, 0, range(3), NOW, times=[new, new, old])
+
+    async def work(reader: HotReader) -> None:
+        assert isinstance(reader, Once)
+        hub, outbox = Hub(), Outbox()
+        poller = Poller(reader, Candles(reader), hub)
+
+        async def look() -> tuple[list[str], list[int]]:
+            reader.asked.clear()
+            await poller.look()
+            return reader.asked.copy(), [update.data["t"] for update in await waiting(outbox)]
+
+        hub.listen(btc, outbox)
+        await look()
+        assert await look() == (["new_trades"], [])
+        insert(hot, 1, range(3, 4), NOW + timedelta(seconds=1), times=[new])
+        assert await look() == (["new_trades"], [3])
+        hub.listen(sol, outbox)
+        await look()
+        assert await look() == (["changes"], [])
+        insert(hot, 2, range(6, 9), NOW + timedelta(seconds=2), times=[new, new, old])
+        asked, sent = await look()
+        assert (set(asked), sorted(sent)) == ({"changes", "new_trades"}, [6, 8])
+        hub.leave(sol, outbox)
+        assert await look() == (["new_trades"], [])
+
+    run(settings, work)
+
+
 def test_a_client_that_comes_back_is_sent_nothing_of_the_time_between(settings: Settings, hot: HotTables) -> None:
     """Nobody listened meanwhile, so that nobody looked."""
     market = ("kraken", "BTCUSD")
