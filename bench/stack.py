@@ -30,7 +30,7 @@ class Target:
         logs: the folder of their logs.
         look: the query for `bench.pipeline.visibility.Watcher`.
         counted: the table that it reads.
-        partitions: how the names of the partitions begin that it reads.
+        partitions: how the names of the partitions begin that it reads; "": all.
         journeys: the query for `bench.pipeline.journeys`.
     """
 
@@ -85,10 +85,10 @@ def our_target(*, schedules: bool = False) -> Iterator[Target]:
             state.environment,
             pids_of(state),
             state.data_dir / "logs",
-            _text("visible.sql"),
-            "gold_ohlcv_state",
-            "60-",
-            _text("journeys.sql"),
+            look=_text("visible.sql"),
+            counted="gold_ohlcv_state",
+            partitions="60-",
+            journeys=_text("journeys.sql"),
         )
 
 

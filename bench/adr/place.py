@@ -57,7 +57,13 @@ def adr_target() -> Iterator[Target]:
         processor = _spawn(end, folder, "processor", (sys.executable, "-m", "bench.adr.processor"), environment)
         pids = {"broker": broker.pid, "clickhouse": node.pid, "processor": processor.pid}
         yield Target(
-            environment, pids, folder.logs, _text("visible.sql"), "gold_ohlcv_1m_mv", "", _text("journeys.sql")
+            environment,
+            pids,
+            folder.logs,
+            look=_text("visible.sql"),
+            counted="gold_ohlcv_1m_mv",
+            partitions="",
+            journeys=_text("journeys.sql"),
         )
 
 

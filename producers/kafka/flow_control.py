@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-REFRESH_SECONDS = 0.02
+_REFRESH_SECONDS = 0.02
 _REQUEST_SECONDS = 5.0
 _WAIT_SECONDS = 0.005
+# So many delivered messages wait at most until they are counted to their partitions.
 _MOST_ARRIVED = 1_024
 # Messages of a partition are counted together up to this part of the bound.
 _STEPS = 64
@@ -56,9 +57,8 @@ class FlowControl:
     The publisher calls `acquire` or `try_acquire` before it produces a message. For every acquired message the
     producer's delivery callback calls `delivered`, or `release` if the message has an error. Messages under way count
     against every partition, because the partitioner chooses later. A message larger than the bound is admitted alone,
-    once everything before it is consumed. A publisher that may exceed the bound by its messages under way uses `admits`
-    instead. Messages of other processes, or of an earlier run, are not counted: set the bound below half of the
-    broker's retention. Safe to use from several threads.
+    once everything before it is consumed. Messages of other processes, or of an earlier run, are not counted: set the
+    bound below half of the broker's retention. Safe to use from several threads.
     """
 
     def __init__(
@@ -90,22 +90,15 @@ class FlowControl:
         self._refreshed = 0.0
         self.last_error = ""
 
-    def admits(self, nbytes: int = 1) -> bool:
-        """Whether `nbytes` more may be published now. It may read offsets from the broker; it waits for no consumer."""
-        with self._lock:
-            if self._fits(nbytes):
-                return True
-            if time.monotonic() - self._refreshed < REFRESH_SECONDS:
-                return False
-            self._refresh()
-            return self._fits(nbytes)
-
     def try_acquire(self, nbytes: int) -> bool:
-        """Count `nbytes` as under way if there is room. False: there is none. It waits for no consumer."""
+        """Count `nbytes` as under way if there is room. False: there is none.
+
+        It may read offsets from the broker; it waits for no consumer.
+        """
         if not self._max_bytes:
             return True
         with self._lock:
-            if self._most + self._under_way + nbytes > self._max_bytes and not self.admits(nbytes):
+            if not self._has_room(nbytes):
                 return False
             self._under_way += nbytes
             return True
@@ -155,12 +148,20 @@ class FlowControl:
                 self._consumer.close()
                 self._consumer = None
 
-    def _fits(self, nbytes: int) -> bool:
-        if not self._max_bytes:
+    def _has_room(self, nbytes: int) -> bool:
+        if self._fits(nbytes):
             return True
         self._settle()
-        most = self._most + self._under_way
-        return most == 0 or most + nbytes <= self._max_bytes
+        if self._fits(nbytes):
+            return True
+        if time.monotonic() - self._refreshed < _REFRESH_SECONDS:
+            return False
+        self._refresh()
+        return self._fits(nbytes)
+
+    def _fits(self, nbytes: int) -> bool:
+        counted = self._most + self._under_way
+        return counted == 0 or counted + nbytes <= self._max_bytes
 
     def _settle(self) -> None:
         """Count the delivered messages to their partitions."""

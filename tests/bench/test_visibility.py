@@ -90,6 +90,10 @@ class Table:
                 assert time.monotonic() < deadline
 
 
+def shows(watcher: Watcher, trades: int) -> Callable[[], bool]:
+    return lambda: watcher.trades == trades
+
+
 @pytest.mark.parametrize("late", [0, 3])
 def test_the_watcher_sees_every_insert_soon_after_its_part(tmp_path: Path, late: int, monkeypatch: Any) -> None:
     # Without the looks that no part asks for.
@@ -100,7 +104,7 @@ def test_the_watcher_sees_every_insert_soon_after_its_part(tmp_path: Path, late:
         table.wait(lambda: table.looks > 0)
         for seen in range(1, 21):
             table.add(1)
-            table.wait(lambda seen=seen: watcher.trades == seen)  # type: ignore[misc]
+            table.wait(shows(watcher, seen))
     assert watcher.totals()["trades"].unique().sort().to_list() == list(range(21))
     assert table.looks <= 1 + 20 * (late + 2)
 

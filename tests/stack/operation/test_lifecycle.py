@@ -53,6 +53,14 @@ def in_foreground(folder: Path, state_home: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=clean_environment(state_home), stderr=subprocess.PIPE, text=True)
 
 
+def started_in_foreground(folder: Path, state_home: Path) -> subprocess.Popen[str]:
+    """As `in_foreground`, once the stack runs."""
+    shown = in_foreground(folder, state_home)
+    assert shown.stderr is not None
+    assert any("Press Ctrl-C" in line for line in shown.stderr)
+    return shown
+
+
 def stack_state(stack: Path) -> str:
     state = DataDir(stack).read()
     return "" if state is None else state.state
@@ -313,9 +321,7 @@ def test_down_ends_an_up_in_the_foreground(
 ) -> None:
     """Neither command waits for a process that has ended, nor `down` for an `up` that Ctrl-Z has suspended."""
     folder = shutil.copytree(applied, tmp_path / "stack", symlinks=True)
-    shown = in_foreground(folder, state_home)
-    assert shown.stderr is not None
-    assert any("Press Ctrl-C" in line for line in shown.stderr)
+    shown = started_in_foreground(folder, state_home)
     if is_suspended:
         shown.send_signal(signal.SIGSTOP)
     down = medallion("down", "--data-dir", folder, timeout=50)
@@ -330,9 +336,7 @@ def test_ctrl_c_waits_for_messages_in_flight_and_says_what_was_lost(
 ) -> None:
     """Of an `up` in the foreground, as of `down`: the in-memory broker forgets them. Here Silver stands still."""
     folder = shutil.copytree(applied, tmp_path / "stack", symlinks=True)
-    shown = in_foreground(folder, state_home)
-    assert shown.stderr is not None
-    assert any("Press Ctrl-C" in line for line in shown.stderr)
+    shown = started_in_foreground(folder, state_home)
     silver = pids(folder)["silver-0"]
     os.kill(silver, signal.SIGSTOP)
     medallion("replay", recordings / "kraken_v2_btcusd.jsonl", "--exchange", "kraken", "--data-dir", folder)
