@@ -27,7 +27,7 @@ def test_kafka_messages_become_rows_without_pandas() -> None:
         "from confluent_kafka import Message\n"
         "from deploy.embedded.clickhouse.kafka.blocks import block\n"
         "message = Message(topic='raw', partition=0, offset=7, key=b'k', value=b'v', timestamp=(1, 1500))\n"
-        "print(block('raw_data', [message]).rows)\n"
+        "print(block('raw_data', [message]).rows.num_rows)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "1\n"

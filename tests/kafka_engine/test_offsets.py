@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
@@ -49,7 +50,7 @@ def given(offsets: Offsets, broker: Any) -> None:
 
 
 def inserted(offsets: Offsets, first: int, following: int) -> None:
-    block = Block((), memoryview(b""), 0, {PARTITION: following - first}, {PARTITION: (first, following)}, "token")
+    block = Block(pa.table({}), {PARTITION: following - first}, {PARTITION: (first, following)}, "token")
     offsets.take(block)
     offsets.inserted(block, offsets.epoch)
 

@@ -21,17 +21,14 @@ class Block:
     """Rows of consecutive messages, ready to insert.
 
     Attributes:
-        columns: names of the columns in `data`. Other columns get their defaults.
-        data: the rows as an Arrow stream; empty if no message has a row.
-        rows: number of rows. As with the engine's RawBLOB, an empty message and a tombstone have none.
+        rows: the columns that have values; others get their defaults. As with the engine's RawBLOB, an empty message
+            and a tombstone have no row.
         messages: number of messages by partition.
         bounds: by partition, the first offset, and the offset after the last one, which is committed.
         token: a digest of offsets and Kafka times by partition. The same messages always have the same token.
     """
 
-    columns: tuple[str, ...]
-    data: memoryview
-    rows: int
+    rows: pa.Table
     messages: Mapping[Partition, int]
     bounds: Mapping[Partition, Bounds]
     token: str
@@ -53,18 +50,15 @@ def block(column: str, messages: Sequence[Message]) -> Block:
     times = array("q", [message.timestamp()[1] for group in groups.values() for message in group])
     named = orjson.dumps([[*partition, *bounds[partition], counts[partition]] for partition in groups])
     rows = {partition: filled for partition, group in groups.items() if (filled := [m for m in group if m.value()])}
-    names, data = _rows(column, rows) if rows else ([], memoryview(b""))
     return Block(
-        columns=tuple(names),
-        data=data,
-        rows=sum(map(len, rows.values())),
+        rows=_rows(column, rows) if rows else pa.table({}),
         messages=counts,
         bounds=bounds,
         token=hashlib.blake2b(named + times.tobytes(), digest_size=16).hexdigest(),
     )
 
 
-def _rows(column: str, groups: Mapping[Partition, Sequence[Message]]) -> tuple[list[str], memoryview]:
+def _rows(column: str, groups: Mapping[Partition, Sequence[Message]]) -> pa.Table:
     messages = [message for group in groups.values() for message in group]
     stamps = [message.timestamp() for message in messages]
     milliseconds = pa.array([None if kind == TIMESTAMP_NOT_AVAILABLE else at for kind, at in stamps], pa.int64())
@@ -84,11 +78,7 @@ def _rows(column: str, groups: Mapping[Partition, Sequence[Message]]) -> tuple[l
         values = [[value or b"" for _, value in given] for given in headers]
         arrays["_headers.name"] = pa.array(names, pa.list_(pa.string()))
         arrays["_headers.value"] = pa.array(values, pa.list_(pa.binary()))
-    table = pa.table(arrays)
-    target = pa.BufferOutputStream()
-    with pa.ipc.new_stream(target, table.schema) as writer:
-        writer.write_table(table)
-    return table.column_names, memoryview(target.getvalue())
+    return pa.table(arrays)
 
 
 def _repeated(values: Sequence[str | int], times: Sequence[int], kind: pa.DataType) -> pa.Array:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import pyarrow as pa
+
 from ddl.quoting import quote_name, quote_string
 from deploy.embedded.clickhouse.engine.engine_session import EngineSession
 from deploy.embedded.clickhouse.kafka.blocks import Block
@@ -44,17 +46,18 @@ def insert_block(session: EngineSession, table: tuple[str, str], made: Block) ->
     Raises:
         EngineError: the table or a view behind it failed. Some views may have the rows.
     """
-    kinds = {name: VIRTUAL_COLUMNS.get(name, "String") for name in made.columns}
+    kinds = {name: VIRTUAL_COLUMNS.get(name, "String") for name in made.rows.column_names}
     structure = ", ".join(f"{quote_name(name)} {kind}" for name, kind in kinds.items())
     names = ", ".join(quote_name(name) for name in kinds)
     target = ".".join(quote_name(part) for part in table)
     descriptor = os.memfd_create("block", os.MFD_CLOEXEC)
     try:
-        with os.fdopen(os.dup(descriptor), "wb") as file:
-            file.write(made.data)
+        path = f"/proc/self/fd/{descriptor}"
+        with pa.OSFile(path, "wb") as file, pa.ipc.new_stream(file, made.rows.schema) as stream:
+            stream.write_table(made.rows)
         session.execute(
             f"INSERT INTO {target} ({names}) SELECT {names} "  # noqa: S608 - quoted names
-            f"FROM file('/proc/self/fd/{descriptor}', 'ArrowStream', {quote_string(structure)})",
+            f"FROM file({quote_string(path)}, 'ArrowStream', {quote_string(structure)})",
             {**_SETTINGS, "insert_deduplication_token": made.token},
         )
     finally:

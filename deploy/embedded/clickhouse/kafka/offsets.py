@@ -90,7 +90,7 @@ class Offsets:
     def inserted(self, made: Block, epoch: int) -> None:
         """Record that the engine has a block of this epoch. Any thread may call it."""
         self._counters.last_error = ""
-        self._counters.rows += made.rows
+        self._counters.rows += made.rows.num_rows
         self._counters.messages.update(made.messages)
         self._position.update({partition: following for partition, (_, following) in made.bounds.items()})
         self._inserted.append((made.bounds, epoch))

@@ -6,7 +6,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -122,14 +122,13 @@ class KafkaSource:
         # calls.
         while not self._stopping.is_set() and not self._is_fed():
             self._stopping.wait(_IDLE_SECONDS)
-        table = self.stand_in.table
         if not self._stopping.is_set():
+            topics = list(self.stand_in.table.topics)
             self._consumer.subscribe(
-                list(table.topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
+                topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
             )
         while not self._stopping.is_set():
-            if messages := self._next_messages():
-                self._hand_over(block(table.column_names[0], messages))
+            self._hand_over(self._next_messages())
         self._read.set()
         deadline = time.monotonic() + _STOP_SECONDS
         while self._inserting.is_alive() and time.monotonic() < deadline:
@@ -191,7 +190,10 @@ class KafkaSource:
         self._consumer.resume(self._consumer.assignment())
         return ours
 
-    def _hand_over(self, made: Block) -> None:
+    def _hand_over(self, messages: Sequence[Message]) -> None:
+        if not messages:
+            return
+        made = block(self.stand_in.table.column_names[0], messages)
         self._offsets.take(made)
         self._handed_over = time.monotonic()
         while not self._stopping.is_set():
@@ -244,7 +246,7 @@ class KafkaSource:
             if not self._is_fed():
                 raise _NotFedError("no materialized view reads the table any more; the source waits for one")
             self._under_way.write(made.bounds)
-            if made.rows:
+            if made.rows.num_rows:
                 insert_block(self._session, self.stand_in.name, made)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
