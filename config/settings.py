@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     clickhouse_cluster: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]*$")] = ""
     # The broker's address for ClickHouse's Kafka engine, which may differ from ours.
     clickhouse_kafka_brokers: str = "localhost:9092"
-    kafka_flush_interval_ms: Annotated[int, Field(ge=1)] = 80
+    kafka_flush_interval_ms: Annotated[int, Field(ge=1)] = 90
     kafka_max_block_rows: Annotated[int, Field(ge=1)] = 65_536
     bronze_rows_per_message: Annotated[int, Field(ge=1, le=65_536)] = 8_192
     # Each insert covers one partition, and so one shard. More shards than workers only make more inserts a cycle.

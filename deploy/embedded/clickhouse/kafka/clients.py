@@ -37,8 +37,9 @@ def consumer_config(
         "allow.auto.create.topics": True,
         "topic.metadata.refresh.interval.ms": 2_000,
         # The in-memory broker answers an empty fetch only after this time, even if a message comes earlier. If it is
-        # shorter, an idle stack spends most of its CPU on fetches.
-        "fetch.wait.max.ms": min(max(_LEAST_WAIT_MS, flush_ms // 2), _LONGEST_WAIT_MS),
+        # shorter, an idle stack spends most of its CPU on fetches. So messages come in bursts; two bursts fit into the
+        # flush interval, and the second comes when a block is due.
+        "fetch.wait.max.ms": min(max(_LEAST_WAIT_MS, flush_ms * 4 // 9), _LONGEST_WAIT_MS),
         "fetch.queue.backoff.ms": 5,
         "fetch.error.backoff.ms": 50,
         "receive.message.max.bytes": _LARGEST_RESPONSE,

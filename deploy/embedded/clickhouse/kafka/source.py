@@ -27,6 +27,7 @@ _BLOCKS_AHEAD = 1
 _IDLE_SECONDS = 0.25
 _SLICE_SECONDS = 0.01
 _BUSY_SLICE_SECONDS = 0.003
+_EARLY = 1 / 8  # part of the flush interval
 _ANSWER_SECONDS = 0.001
 _STOP_SECONDS = 10.0
 _REQUEST_SECONDS = 5.0
@@ -42,8 +43,9 @@ class KafkaSource:
     """The consumer of one source table.
 
     One thread consumes and builds the next block while another thread inserts the current one. The next block is built
-    when `kafka_flush_interval_ms` have passed since the current one and the current one is inserted. It has all
-    messages that have arrived, at most `kafka_max_block_size`. So small blocks never queue up.
+    when `kafka_flush_interval_ms` have passed since the current one and the current one is inserted; up to an eighth of
+    that time earlier if messages have just arrived, so that these do not wait. It has all messages that have arrived,
+    at most `kafka_max_block_size`. So small blocks never queue up.
 
     A block that the engine refuses is tried again, with back-off, until it goes in, as with the real engine. Nothing
     after it is read meanwhile, and `status` shows the error. Every block has a token. A node that was killed begins
@@ -147,22 +149,35 @@ class KafkaSource:
             self._hold([] if message is None else [message])
         now = time.monotonic()
         deadline = max(self._handed_over + flush_s, now + _BUSY_SLICE_SECONDS)
+        is_due = False
         while (
             len(self._held) < rows
             and (now < deadline or self._blocks.unfinished_tasks)
             and (self._held or self._blocks.unfinished_tasks or not self._offsets.are_acknowledged)
+            and not is_due
             and not self._stopping.is_set()
         ):
             slice_s = _SLICE_SECONDS if self._offsets.are_acknowledged else _BUSY_SLICE_SECONDS
             wait = min(max(deadline - now, _BUSY_SLICE_SECONDS), slice_s)
-            self._hold(self._consumer.consume(rows - len(self._held), wait))
+            has_arrived = self._receive(rows - len(self._held), wait)
             self._offsets.commit(self._consumer, asynchronous=True)
             now = time.monotonic()
+            is_due = has_arrived and now >= deadline - flush_s * _EARLY and not self._blocks.unfinished_tasks
         self._offsets.look_up_ends(self._consumer)
         if self._repeat:
             return self._repeated()
         messages, self._held = self._held, []
         return messages
+
+    def _receive(self, most: int, wait_s: float) -> bool:
+        """Wait for a message, then hold it and those that come with it. Whether there was one."""
+        first = self._consumer.poll(wait_s)
+        if first is None:
+            return False
+        self._hold([first])
+        if most > 1:
+            self._hold(self._consumer.consume(most - 1, _BUSY_SLICE_SECONDS))
+        return True
 
     def _hold(self, messages: list[Message]) -> None:
         """Add messages to the next block. Callbacks of `consume` may have removed others, so never assign the list."""
