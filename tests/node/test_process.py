@@ -158,7 +158,7 @@ def test_results_and_inserts_of_any_length_take_the_same_memory(own_node: NodePr
         return int(line.split()[1])
 
     peak(20_000)
-    grown = (peak(100_000) - peak(20_000)) / 1_000
+    grown = (peak(100_000) - peak(20_000)) * 1_024 / 1e6
     assert grown < 80, f"{grown:.0f} MB more for results and an insert of 200 MB each"
 
 
