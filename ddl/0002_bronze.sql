@@ -65,10 +65,11 @@ SELECT
     multiIf(
         is_bare AND raw.exchange = '' AND raw.side = '' AND raw.sequence = '' AND JSONType(raw.raw_json) != 'Object', 'malformed_envelope',
         length(raw.raw_json) > {{ max_message_bytes }} OR is_overlong, 'message_too_large',
-        is_bare AND NOT JSONHas(raw.raw_json, 'payload'), 'unrecognised_message',
-        is_bare AND match(JSONExtractString(raw.raw_json, 'payload'), '^\\s*$'), 'empty_message',
-        is_bare AND (JSONExtractString(raw.raw_json, 'payload_encoding') = 'base64' OR NOT isValidJSON(JSONExtractString(raw.raw_json, 'payload'))), 'malformed_payload',
-        is_bare, 'unrecognised_message',
+        is_bare, multiIf(
+            NOT JSONHas(raw.raw_json, 'payload'), 'unrecognised_message',
+            match(JSONExtractString(raw.raw_json, 'payload') AS payload, '^\\s*$'), 'empty_message',
+            JSONExtractString(raw.raw_json, 'payload_encoding') = 'base64' OR NOT isValidJSON(payload), 'malformed_payload',
+            'unrecognised_message'),
         raw.timestamp_raw = '', 'timestamp_missing',
         NOT has_time, 'timestamp_invalid',
         '') AS defect,

@@ -47,30 +47,27 @@ fromUnixTimestamp64Milli({{ bounded_ms('toUnixTimestamp64Milli(' ~ column ~ ')')
           OR {{ is_no_kafka_time(column) }})
 {%- endmacro -%}
 
-{#- Normalises an exchange's time: defines `micros`, µs since the epoch (UTC), or -1 if `text` is no time. All SQL takes
-    it from here. It reads integers and decimals in s, ms, µs or ns (told apart by magnitude; cut, never rounded), and
-    ISO 8601 with Z, an offset or none (UTC), with any number of digits. The comparison with toString refuses dates that
-    do not exist, such as February 30th, which the parser would turn into March. Each step has a name, because an
-    expression that is repeated is analysed again with every insert. -#}
+{#- Normalises an exchange's time: defines `micros`, µs since the epoch (UTC), not plausible if `text` is no time. All SQL
+    takes it from here. It reads integers and decimals in s, ms, µs or ns (told apart by magnitude), and ISO 8601 with Z,
+    an offset or none (UTC). Digits after the µs are cut, never rounded. The comparison with toString refuses dates that do
+    not exist, such as February 30th, which the parser would turn into March. Few functions, because each
+    is planned again with every insert, which takes longer than to run it on a small block. A number is read from digits
+    alone: a larger one would stop the insert on a server that evaluates all branches. -#}
 {%- macro micros_of(text) -%}
-toUInt64OrZero(extract({{ text }}, '^[0-9]+')) AS time_whole,
-    toUInt32OrZero(substring(rightPad(extract({{ text }}, '[.,]([0-9]+)'), 6, '0'), 1, 6)) AS time_fraction,
-    concat(substring({{ text }}, 1, 10), ' ', substring({{ text }}, 12, 8)) AS time_clock,
-    toDateTime64OrZero(time_clock, 3, 'UTC') AS time_utc,
-    extract({{ text }}, '[+-][0-9]{2}:?[0-9]{0,2}$') AS time_zone,
+extract({{ text }}, '^[0-9]{1,19}(?:[.][0-9]+)?$') AS time_digits,
+    toDecimal128OrZero(time_digits, 6) AS time_number,
+    substring({{ text }}, 1, 10) AS time_day,
     multiIf(
-        match({{ text }}, '^[0-9]{1,19}([.][0-9]+)?$'),
+        time_digits != '',
         toInt64(multiIf(
-            time_whole < 100000000000, time_whole * 1000000 + time_fraction,
-            time_whole < 100000000000000, time_whole * 1000 + intDiv(time_fraction, 1000),
-            time_whole < 100000000000000000, time_whole,
-            intDiv(time_whole, 1000))),
-        match({{ text }}, '^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}([.,][0-9]+)?([Zz]|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)?$')
-            AND toString(time_utc) = concat(time_clock, '.000'),
-        (toUnixTimestamp64Second(time_utc)
-            - if(startsWith(time_zone, '-'), -1, 1) * (toUInt8OrZero(substring(time_zone, 2, 2)) * 3600
-            + if(length(time_zone) > 3, toUInt8OrZero(substring(time_zone, -2)), 0) * 60)) * 1000000
-            + time_fraction,
+            time_number < 100000000000, time_number * 1000000,
+            time_number < 100000000000000, time_number * 1000,
+            time_number < 100000000000000000, time_number,
+            time_number / 1000)),
+        match({{ text }}, '^(?:19|2[0-2])[0-9]{2}-[0-9]{2}-[0-9]{2}[Tt ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:[.,][0-9]+)?(?:[Zz]|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)?$')
+            AND toString(toDate32OrZero(time_day)) = time_day,
+        toUnixTimestamp64Micro(parseDateTime64BestEffortOrZero(
+            replaceRegexpOne(translate({{ text }}, 'tz,', 'TZ.'), '([.][0-9]{6})[0-9]+', '\\1'), 6, 'UTC')),
         toInt64(-1)) AS micros
 {%- endmacro -%}
 
