@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -18,13 +18,15 @@ from config.settings import Settings
 from config.whole_file import write_whole
 from deploy.embedded.kafka import jars, server
 from deploy.embedded.kafka.jars import Kafka
-from deploy.embedded.layout import BrokerKind, DataDir, StackError, StackState, data_dir_option
+from deploy.embedded.layout import LOCK_FILE, BrokerKind, DataDir, StackError, StackState, data_dir_option
 from deploy.embedded.ports import LOOPBACK, free_ports, is_free
 from deploy.embedded.services import SERVING, Ports
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 60.0
 POLL_S = 0.05
+_SUPERVISOR = "deploy.embedded.supervisor"
+_DATA_DIR_OPTION = "--data-dir"
 # clickhouse-driver makes tables of 400 years of dates at its import, 22 MB, unless this (its own spelling) is set.
 _NO_DATE_TABLES = {"CLICKHOUSE_DRIVER_LASY_DATE_LUT": "1"}
 
@@ -126,19 +128,33 @@ def _wait_while_stopping(directory: DataDir) -> None:
 
 
 def _supervisor(directory: DataDir) -> psutil.Process | None:
-    """The supervisor that has the folder; None if it has just ended. A new one writes its pid after a second or two."""
+    """The supervisor that has the folder; None if it has just ended. `up` locks the folder before it starts one.
+
+    It is found by its command line, which is there before its first state, and also when its state file is not.
+
+    Raises:
+        StackError: somebody else holds the lock.
+    """
 
     def look() -> psutil.Process | None:
-        state = directory.read()
-        return None if state is None else _own_process(state.supervisor_pid, "deploy.embedded.supervisor")
+        running = psutil.process_iter(["cmdline"])
+        return next((one for one in running if _supervises(one.info["cmdline"] or [], directory.path)), None)
 
     try:
         _until(lambda: look() is not None or not directory.locked())
     except RetryError as error:
         raise StackError(
-            f"{directory.path} is locked by a supervisor that does not say its pid; see {directory.logs}, then kill it."
+            f"{directory.path} is locked, but no supervisor of yours runs on it: `fuser {directory.path / LOCK_FILE}` "
+            "names the process that holds it; end that one."
         ) from error
     return look()
+
+
+def _supervises(command: Sequence[str], folder: Path) -> bool:
+    """Whether this is the command line of a supervisor on this folder."""
+    if _SUPERVISOR not in command:
+        return False
+    return os.path.realpath(command[command.index(_DATA_DIR_OPTION) + 1]) == os.path.realpath(folder)
 
 
 def _until(condition: Callable[[], bool]) -> None:
@@ -280,7 +296,7 @@ def _choose(native_port: int, http_port: int, workers: int, *, offload: bool, se
 
 
 def _spawn_supervisor(directory: DataDir, ports: Ports, kafka: Kafka | None, lock: int) -> subprocess.Popen[bytes]:
-    argv = [sys.executable, "-m", "deploy.embedded.supervisor", "--data-dir", str(directory.path)]
+    argv = [sys.executable, "-m", _SUPERVISOR, _DATA_DIR_OPTION, str(directory.path)]
     argv += ["--native-port", str(ports.clickhouse_native), "--http-port", str(ports.clickhouse_http)]
     for port in ports.metrics:
         argv += ["--metrics-port", str(port)]

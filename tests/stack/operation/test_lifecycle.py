@@ -193,6 +193,28 @@ def test_an_up_while_the_stack_is_being_stopped_waits_for_it(
             control.start(folder.path, 0, 0, 1, lambda _: None)
 
 
+def test_a_stack_without_its_state_file_is_stopped(tmp_path: Path) -> None:
+    """Only the one on the folder, which may be named by another path."""
+    running = {}
+    for name in ("stack", "another"):
+        folder = DataDir(tmp_path / name)
+        folder.create()
+        named = ["deploy.embedded.supervisor", "--data-dir", str(folder.path)]
+        with folder.lock() as lock:
+            running[name] = subprocess.Popen(
+                [sys.executable, "-c", "import time; time.sleep(600)", *named], pass_fds=(lock,)
+            )
+    try:
+        (tmp_path / "link").symlink_to(tmp_path)
+        assert control.stop(tmp_path / "link" / "stack")
+        assert running["stack"].wait() == -signal.SIGTERM
+        assert running["another"].poll() is None
+    finally:
+        for process in running.values():
+            process.kill()
+            process.wait()
+
+
 # Its siblings: the storms (chaos/test_storm.py) kill each of them and wait until all are healthy.
 @pytest.mark.nightly
 def test_a_killed_process_comes_back(shared_stack: Path, medallion: Medallion) -> None:
