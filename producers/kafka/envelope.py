@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from bisect import bisect_right
 
 import msgspec
 
@@ -14,8 +15,6 @@ REST, BACKFILL, REPLAY = "rest", "backfill", "replay"
 _UTF8 = ""
 _KEY_CHARACTERS = 200
 _FIELD_CHARACTERS = 1_000
-# A character takes at most six bytes of JSON. With eight there is room for the envelope's other bytes.
-_BYTES_A_CHARACTER = 8
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Envelope]
 
@@ -118,7 +117,7 @@ def decode(value: bytes) -> Envelope:
 
 
 def shortened(envelope: Envelope, limit: int) -> Envelope:
-    """The envelope with its texts cut, so that its message is shorter than `limit` bytes.
+    """The envelope with its texts cut, so that its message is shorter than `limit` bytes: at least 64 KiB.
 
     Of a message that is too large for the broker at least the beginning is published, and becomes a dead letter.
     """
@@ -126,6 +125,16 @@ def shortened(envelope: Envelope, limit: int) -> Envelope:
         name: getattr(envelope, name)[:_FIELD_CHARACTERS]
         for name in ("symbol", "trade_id", "price", "quantity", "timestamp", "side", "sequence", "kind", "matches")
     }
-    # base64 is cut at a multiple of four characters, so that it still decodes.
-    characters = max(limit // _BYTES_A_CHARACTER - len(texts) * _FIELD_CHARACTERS, 0) // 4 * 4
-    return msgspec.structs.replace(envelope, payload=envelope.payload[:characters], **texts)
+    cut = msgspec.structs.replace(envelope, payload="", **texts)
+    room = limit - len(encode(cut)) + len('""') - 1
+    return msgspec.structs.replace(cut, payload=_beginning(envelope.payload, room))
+
+
+def _beginning(text: str, nbytes: int) -> str:
+    """The longest beginning of a text that takes at most `nbytes` of JSON.
+
+    It has a multiple of four characters, so that base64 still decodes.
+    """
+    fours = range(len(text) // 4 + 1)
+    fitting = bisect_right(fours, nbytes, key=lambda n: len(_encoder.encode(text[: 4 * n])))
+    return text[: 4 * max(fitting - 1, 0)]

@@ -46,7 +46,7 @@ FLUSH_S = 30.0
 # Room for the key and Kafka's own bytes of a message.
 _OVERHEAD = 4_096
 # A message that a broker with a lower limit refused is cut to this size.
-_REFUSED_LIMIT = 65_536 * 8
+_REFUSED_LIMIT = 65_536
 _PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 Headers = list[tuple[str, bytes]] | None
 _log = structlog.get_logger(__name__)
@@ -86,8 +86,9 @@ class KafkaPublisher:
         self._settings = settings
         broker = kafka_client(settings)
         self._servers = settings.kafka_bootstrap_servers
-        self._limit = settings.kafka_max_message_bytes
         bound = settings.publish_max_unconsumed_bytes
+        # A message over the bound may be more than such a broker keeps: it would be lost, and the next one with it.
+        self._limit = min(settings.kafka_max_message_bytes, bound or settings.kafka_max_message_bytes)
         self._flow_control = FlowControl(broker, settings.raw_consumer_group, bound) if bound else None
         self._topics: dict[str, str] = {}
         self._offers = 0
@@ -103,7 +104,8 @@ class KafkaPublisher:
                 "client.id": "medallion-producer",
                 "enable.idempotence": True,
                 "acks": "all",
-                "compression.type": "lz4",
+                # Where the bytes are bounded, the in-memory broker searches all batches that it keeps: 5 MiB as sent.
+                "compression.type": "none" if bound else "lz4",
                 "linger.ms": _LINGER_MS,
                 "partitioner": "murmur2_random",
                 "message.max.bytes": self._limit,
@@ -267,7 +269,7 @@ class KafkaPublisher:
             self._shortened += 1
             about = {"exchange": envelope.exchange, "symbol": envelope.symbol}
             _log.warning("payload cut", **about, bytes=len(value), limit=self._limit)
-            envelope = shortened(envelope, self._limit)
+            envelope = shortened(envelope, self._limit - _OVERHEAD)
             value = encode(envelope)
         key = envelope.key.encode()
         size = len(key) + len(value)

@@ -71,11 +71,17 @@ def test_a_control_message_is_not_published() -> None:
     assert envelopes("okx", b"pong", Control("pong"), 1) == []
 
 
-@given(st.sampled_from(["\x01", "é", '"', "𝄞", "a"]), st.integers(0, 200_000), st.booleans())
-def test_a_shortened_envelope_fits_whatever_its_characters_cost(character: str, count: int, everywhere: bool) -> None:
+@given(
+    st.sampled_from(["\x01", "é", '"', "𝄞", "a"]), st.integers(0, 200_000), st.booleans(), st.integers(65_536, 500_000)
+)
+def test_a_shortened_envelope_is_as_long_as_fits_whatever_its_characters_cost(
+    character: str, count: int, everywhere: bool, limit: int
+) -> None:
     text = character * count
     field = text if everywhere else "1"
     (envelope,) = envelopes("kraken", b"", Trades([Trade(*[field] * 7, text, field, field)]), 1)
-    limit = 500_000
-    assert len(encode(shortened(envelope, limit))) < limit
-    assert text.startswith(shortened(envelope, limit).payload)
+    cut = shortened(envelope, limit)
+    assert len(encode(cut)) < limit
+    assert text.startswith(cut.payload)
+    more = msgspec.structs.replace(cut, payload=text[: len(cut.payload) + 4])
+    assert len(text) - len(cut.payload) < 4 or len(encode(more)) >= limit

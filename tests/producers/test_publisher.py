@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import random
 import signal
 import socket
 import subprocess
@@ -125,21 +127,48 @@ def test_a_message_over_the_limit_arrives_cut(broker: str, consume: Callable[[st
     assert all(set(value["payload"]) <= set('"{}') for value in values)
 
 
-def test_publishing_stands_still_until_the_consumers_have_caught_up(broker: str) -> None:
-    bound = 100_000
-    settings = Settings(kafka_bootstrap_servers=broker, publish_max_unconsumed_bytes=bound)
-    topic = settings.raw_topic("binance")
-    many = [envelope(number, payload="x" * 1_000) for number in range(500)]
-    publisher = KafkaPublisher(settings)
+def raw_consumer(settings: Settings) -> Consumer:
+    """The group that reads the raw topic of Binance, as ClickHouse does."""
     consumer = Consumer(
         {
-            "bootstrap.servers": broker,
+            "bootstrap.servers": settings.kafka_bootstrap_servers,
             "group.id": settings.raw_consumer_group,
             "auto.offset.reset": "earliest",
             "enable.auto.commit": False,
         }
     )
-    consumer.subscribe([topic])
+    consumer.subscribe([settings.raw_topic("binance")])
+    return consumer
+
+
+def test_a_message_over_the_bound_of_unconsumed_bytes_arrives_cut(broker: str) -> None:
+    """The in-memory broker loses a batch of more than 5 MiB and the one after it, and tells nobody."""
+    settings = Settings(kafka_bootstrap_servers=broker, publish_max_unconsumed_bytes=2_500_000)
+    large = base64.b64encode(random.Random(1).randbytes(5_000_000)).decode()
+    waiting = [envelope(1), envelope(2), envelope(3, payload=large), envelope(4), envelope(5)]
+    consumer, arrived = raw_consumer(settings), []
+    deadline = time.monotonic() + 20
+    with KafkaPublisher(settings) as publisher:
+        while len(arrived) < 5 and time.monotonic() < deadline:
+            waiting = waiting[publisher.offer(waiting[:1]) :]
+            publisher.poll(0.1)
+            messages = [message for message in consumer.consume(20, 0.1) if message.error() is None]
+            if messages:
+                arrived += [json.loads(message.value()) for message in messages]
+                consumer.commit(asynchronous=False)
+        assert publisher.statistics.shortened == 1
+    consumer.close()
+    assert [one["trade_id"] for one in arrived] == ["1", "2", "3", "4", "5"]
+    assert large.startswith(arrived[2]["payload"])
+    assert len(arrived[2]["payload"]) > Settings().max_message_bytes, "Bronze shall name it message_too_large"
+
+
+def test_publishing_stands_still_until_the_consumers_have_caught_up(broker: str) -> None:
+    bound = 100_000
+    settings = Settings(kafka_bootstrap_servers=broker, publish_max_unconsumed_bytes=bound)
+    many = [envelope(number, payload="x" * 1_000) for number in range(500)]
+    publisher = KafkaPublisher(settings)
+    consumer = raw_consumer(settings)
     taken = publisher.offer(many)
     publisher.poll(0.5)
     assert 0 < taken < len(many)
