@@ -93,6 +93,7 @@ class KafkaPublisher:
         self._topics: dict[str, str] = {}
         self._offers = 0
         self._refused: deque[Envelope] = deque()
+        self._last_cut: tuple[Envelope, Envelope] | None = None
         self._accepted = self._failed = self._shortened = self._bytes = 0
         self.losses = Losses()
         self._first_failure = ""
@@ -266,10 +267,7 @@ class KafkaPublisher:
     ) -> bool:
         value = encode(envelope)
         if len(value) >= self._limit - _OVERHEAD:
-            self._shortened += 1
-            about = {"exchange": envelope.exchange, "symbol": envelope.symbol}
-            _log.warning("payload cut", **about, bytes=len(value), limit=self._limit)
-            envelope = shortened(envelope, self._limit - _OVERHEAD)
+            envelope = self._cut(envelope, len(value))
             value = encode(envelope)
         key = envelope.key.encode()
         size = len(key) + len(value)
@@ -289,6 +287,15 @@ class KafkaPublisher:
         self._accepted += 1
         self._bytes += len(value)
         return True
+
+    def _cut(self, envelope: Envelope, nbytes: int) -> Envelope:
+        """The envelope of a message of `nbytes`, cut to the limit. One that is offered again is not cut again."""
+        if self._last_cut is None or self._last_cut[0] is not envelope:
+            self._last_cut = envelope, shortened(envelope, self._limit - _OVERHEAD)
+            self._shortened += 1
+            about = {"exchange": envelope.exchange, "symbol": envelope.symbol}
+            _log.warning("payload cut", **about, bytes=nbytes, limit=self._limit)
+        return self._last_cut[1]
 
     def _topic(self, exchange: str) -> str:
         topic = self._topics.get(exchange)
