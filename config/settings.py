@@ -31,6 +31,8 @@ DEFAULT_EXCHANGES = (
 RAW_TOPIC = "market.crypto.trades.{exchange}.raw"
 UNLISTED_EXCHANGE = "unlisted"
 _PREFIX = "MEDALLION_"
+# A smaller bound of unconsumed bytes has no room for a message whose texts are cut to their shortest.
+_LEAST_BOUND = 100_000
 
 
 def _default_warehouse() -> str:
@@ -84,7 +86,7 @@ class Settings(BaseSettings):
     gaps_consumer_group: str = "clickhouse_gaps"
     silver_consumer_group: str = "silver"
     # Most bytes of a partition that are published and not yet consumed, for brokers with a small retention, such as the
-    # in-memory one. 0: no limit but the broker's retention.
+    # in-memory one. A larger message is cut. 0: no limit but the broker's retention.
     publish_max_unconsumed_bytes: Annotated[int, Field(ge=0)] = 0
 
     # Live producers: after this time without a message, a symbol is compared with the exchange's newest trades. 0:
@@ -229,6 +231,8 @@ class Settings(BaseSettings):
             raise ValueError(message)
         if self.s3_access_key_id and not self.s3_secret_access_key.get_secret_value():
             raise ValueError("MEDALLION_S3_ACCESS_KEY_ID needs MEDALLION_S3_SECRET_ACCESS_KEY (or …_FILE)")
+        if 0 < self.publish_max_unconsumed_bytes < _LEAST_BOUND:
+            raise ValueError(f"MEDALLION_PUBLISH_MAX_UNCONSUMED_BYTES is 0 (no limit), or at least {_LEAST_BOUND}")
         return self
 
     @field_validator("exchanges", mode="before")

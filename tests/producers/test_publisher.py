@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Message
+from pydantic import ValidationError
 
 from cli.main import main
 from config.process import logs
@@ -161,6 +162,11 @@ def test_a_message_over_the_bound_of_unconsumed_bytes_arrives_cut(broker: str) -
     assert [one["trade_id"] for one in arrived] == ["1", "2", "3", "4", "5"]
     assert large.startswith(arrived[2]["payload"])
     assert len(arrived[2]["payload"]) > Settings().max_message_bytes, "Bronze shall name it message_too_large"
+
+
+def test_a_bound_without_room_for_a_cut_message_is_refused() -> None:
+    with pytest.raises(ValidationError, match="MEDALLION_PUBLISH_MAX_UNCONSUMED_BYTES is 0 .*, or at least 100000"):
+        Settings(publish_max_unconsumed_bytes=65_536)
 
 
 def test_publishing_stands_still_until_the_consumers_have_caught_up(broker: str) -> None:
