@@ -165,7 +165,7 @@ def test_a_message_over_the_bound_of_unconsumed_bytes_arrives_cut(broker: str) -
 
 
 def test_a_bound_without_room_for_a_cut_message_is_refused() -> None:
-    with pytest.raises(ValidationError, match="MEDALLION_PUBLISH_MAX_UNCONSUMED_BYTES is 0 .*, or at least 100000"):
+    with pytest.raises(ValidationError, match=r"MEDALLION_PUBLISH_MAX_UNCONSUMED_BYTES is 0 .*, or at least 100000"):
         Settings(publish_max_unconsumed_bytes=65_536)
 
 
