@@ -49,9 +49,9 @@ fromUnixTimestamp64Milli({{ bounded_ms('toUnixTimestamp64Milli(' ~ column ~ ')')
 
 {#- Normalises an exchange's time: defines `micros`, µs since the epoch (UTC), not plausible if `text` is no time. All SQL
     takes it from here. It reads integers and decimals in s, ms, µs or ns (told apart by magnitude), and ISO 8601 with Z,
-    an offset or none (UTC). Digits after the µs are cut, never rounded. The comparison with toString refuses dates that do
-    not exist, such as February 30th, which the parser would turn into March. Few functions, because each
-    is planned again with every insert, which takes longer than to run it on a small block. A number is read from digits
+    an offset or none (UTC). Digits after the µs are cut, never rounded. The comparison with toString refuses dates that
+    do not exist, such as February 30th, which the parser would turn into March. It has few functions, because each is
+    planned again with every insert, which takes longer than to run it on a small block. A number is read from digits
     alone: a larger one would stop the insert on a server that evaluates all branches. -#}
 {%- macro micros_of(text) -%}
 extract({{ text }}, '^[0-9]{1,19}(?:[.][0-9]+)?$') AS time_digits,

@@ -11,8 +11,8 @@ Its behaviour, measured with librdkafka 2.16.0 (tests/kafka_engine/test_broker.p
   (`producers.kafka.flow_control.FlowControl`).
 - The size is that of the batches *as sent*. Compressed batches are stored as they are, so `compression.type` makes more
   messages fit. The broker has no limit for a message; `message.max.bytes` is the producer's own. 32 MB pass.
-- A fetch that is behind searches a partition's batches from the oldest on. So many small batches make it slow: publishers
-  do not compress what goes to this broker.
+- A fetch that is behind searches a partition's batches from the oldest on. So many small batches make it slow:
+  publishers do not compress what goes to this broker.
 - **A batch larger than 5 MiB as sent is lost, and the batch after it as well**, unless it is the partition's first:
   the start of the log moves past them. No error tells of it: the producer gets an ordinary acknowledgement.
 - A request for a topic's metadata creates the topic, with 4 partitions. CreateTopics is not supported.

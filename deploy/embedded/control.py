@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -152,9 +153,8 @@ def _supervisor(directory: DataDir) -> psutil.Process | None:
 
 def _supervises(command: Sequence[str], folder: Path) -> bool:
     """Whether this is the command line of a supervisor on this folder."""
-    if _SUPERVISOR not in command:
-        return False
-    return os.path.realpath(command[command.index(_DATA_DIR_OPTION) + 1]) == os.path.realpath(folder)
+    named = (value for option, value in pairwise(command) if option == _DATA_DIR_OPTION)
+    return _SUPERVISOR in command and any(os.path.realpath(path) == os.path.realpath(folder) for path in named)
 
 
 def _until(condition: Callable[[], bool]) -> None:

@@ -284,6 +284,7 @@ class KafkaPublisher:
             raise DeliveryError(
                 f"the producer cannot go on: {error}; restart it and send the same input again"
             ) from error
+        self._last_cut = None
         self._accepted += 1
         self._bytes += len(value)
         return True

@@ -193,22 +193,23 @@ def test_an_up_while_the_stack_is_being_stopped_waits_for_it(
             control.start(folder.path, 0, 0, 1, lambda _: None)
 
 
+WAIT = "import time; time.sleep(600)"
+
+
 def test_a_stack_without_its_state_file_is_stopped(tmp_path: Path) -> None:
-    """Only the one on the folder, which may be named by another path."""
-    running = {}
+    """Only the one on the folder, which may be named by another path. Other processes may name the supervisor, too."""
+    running = {"search": subprocess.Popen([sys.executable, "-c", WAIT, "deploy.embedded.supervisor"])}
     for name in ("stack", "another"):
         folder = DataDir(tmp_path / name)
         folder.create()
         named = ["deploy.embedded.supervisor", "--data-dir", str(folder.path)]
         with folder.lock() as lock:
-            running[name] = subprocess.Popen(
-                [sys.executable, "-c", "import time; time.sleep(600)", *named], pass_fds=(lock,)
-            )
+            running[name] = subprocess.Popen([sys.executable, "-c", WAIT, *named], pass_fds=(lock,))
     try:
         (tmp_path / "link").symlink_to(tmp_path)
         assert control.stop(tmp_path / "link" / "stack")
         assert running["stack"].wait() == -signal.SIGTERM
-        assert running["another"].poll() is None
+        assert [name for name, process in running.items() if process.poll() is None] == ["search", "another"]
     finally:
         for process in running.values():
             process.kill()
