@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -332,7 +333,8 @@ def _wait_healthy(
                 return state
             if state.state == "failed":
                 raise StackError(state.detail)
-        if supervisor.poll() == 0:
+        # The signal ends a supervisor that still loads its modules, and has started nothing.
+        if supervisor.poll() in {0, -signal.SIGTERM}:
             raise StackError(f"The stack on {directory.path} was stopped while it was starting.")
         if supervisor.returncode is not None:
             raise StackError(
