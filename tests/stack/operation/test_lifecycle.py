@@ -193,7 +193,7 @@ def test_an_up_while_the_stack_is_being_stopped_waits_for_it(
             control.start(folder.path, 0, 0, 1, lambda _: None)
 
 
-WAIT = "import time; time.sleep(600)"
+WAIT = "import signal; signal.pause()"
 
 
 def test_a_stack_without_its_state_file_is_stopped(tmp_path: Path) -> None:
