@@ -386,6 +386,17 @@ def test_a_stack_that_begins_to_start_is_seen_by_a_second_up_and_by_down(
     assert (starting.returncode, "was stopped while it was starting" in said) == (1, True)
 
 
+def test_a_supervisor_that_is_stopped_before_it_takes_signals_is_no_fault(tmp_path: Path) -> None:
+    """As in the test before, whenever the signal comes: while it loads its modules, the signal itself ends it."""
+    folder = DataDir(tmp_path / "stack")
+    folder.create()
+    loading = subprocess.Popen([sys.executable, "-c", WAIT])
+    loading.terminate()
+    loading.wait()
+    with pytest.raises(StackError, match="was stopped while it was starting"):
+        control._wait_healthy(folder, loading, lambda _: None)
+
+
 def test_a_terminal_that_is_closed_while_a_stack_starts_ends_it(
     applied: Path, tmp_path: Path, state_home: Path
 ) -> None:
