@@ -81,7 +81,7 @@ bench: $(VENV)/.dev $(VENV)-bench/.ready  ## measure rate, latency and cost on t
 bench-memory: $(VENV)/.dev  ## 50 million trades through a Silver worker, of one symbol and of 500, and its memory (an hour)
 	$(BIN)/python -m bench memory
 
-bench-hour: $(VENV)/.dev  ## an hour at 5,000 trades/s, and the parts of every table each minute
+bench-hour: $(VENV)/.dev  ## an hour at 5,000 trades/s, and the parts of every table every 5 s
 	$(BIN)/python -m bench parts --hour
 
 env:  ## write .env for docker compose, with fresh passwords

@@ -241,7 +241,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, help="latency, sustained, adr, parts, idle: length of a run")
     parser.add_argument("--runs", type=int, help="runs of each measurement; results are medians")
     parser.add_argument("--rows", type=int, help="cold, rederive: trades in the cold tier")
-    parser.add_argument("--hour", action="store_true", help="parts: measure an hour, one sample a minute")
+    parser.add_argument("--hour", action="store_true", help="parts: measure an hour, a sample every 5 s")
     parser.add_argument("--baseline", type=Path, metavar="FILE", help="a kept result to compare with")
     parser.add_argument("--json", action="store_true", help="print JSON on standard output, tables on standard error")
     parser.add_argument("--results", type=Path, default=_RESULTS, metavar="FOLDER", help="where results are kept")

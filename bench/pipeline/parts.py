@@ -19,6 +19,8 @@ RATE = 5_000.0
 HOUR_S = 3_600.0
 SHORT_S = 60.0
 _SAMPLES = 60
+# Parts that pile up behind a large merge are there for seconds only. A sample a minute misses most of them.
+_PERIOD_S = 5.0
 # The looks at the candles are kept in memory, up to an hour of them. One a second is enough to see that trades arrive.
 _PAUSE_S = 1.0
 _SQL = (Path(__file__).with_name("sql") / "parts.sql").read_text(encoding="utf-8")
@@ -49,8 +51,8 @@ class PartsSampler(Sampler):
 
 
 def measure(target: Target, plan: Plan, rate: float = RATE, seconds: float = SHORT_S) -> dict[str, Any]:
-    """Run a load of `rate` trades/s for `seconds`, and sample parts sixty times (each minute of an hour)."""
-    with PartsSampler(target, seconds / _SAMPLES) as sampler:
+    """Run a load of `rate` trades/s for `seconds`, and sample parts sixty times, or every 5 s of a longer run."""
+    with PartsSampler(target, min(seconds / _SAMPLES, _PERIOD_S)) as sampler:
         run = run_load(target, rate, seconds, plan.markets, _PAUSE_S)
         usage = usage_rows(run, run.load.started, run.load.ended, run.load.published)
     return {

@@ -212,3 +212,30 @@ def test_merges_of_a_young_table_rewrite_each_row_once_a_level(node: NodeProcess
     ((rewritten,),) = client.execute(f"SELECT sum(rows) {of_table} AND level > 0")
     client.disconnect()
     assert rewritten <= 2 * inserts
+
+
+def test_parts_of_inserts_merge_beside_large_merges(node: NodeProcess, database: str) -> None:
+    """Many tables are due for a large merge at once, and the parts of inserts must not pile up while these run."""
+    client = node.native()
+    large = [f"{database}.large_{number}" for number in range(3)]
+    for table in large:
+        client.execute(f"CREATE TABLE {table} (a UInt64, b String) ENGINE = MergeTree ORDER BY a")
+        client.execute(f"SYSTEM STOP MERGES {table}")
+        for _ in range(10):
+            client.execute(f"INSERT INTO {table} SELECT rand64(), hex(rand64()) FROM numbers(400000)")
+    client.execute(f"CREATE TABLE {database}.small (a UInt64) ENGINE = MergeTree ORDER BY a")
+    counts = f"""
+        SELECT (SELECT count() FROM system.merges WHERE database = '{database}' AND table LIKE 'large%'),
+               (SELECT count() FROM system.parts WHERE database = '{database}' AND table = 'small' AND active),
+               (SELECT uniqExact(table) FROM system.parts
+                WHERE database = '{database}' AND table LIKE 'large%' AND active AND level > 0)"""
+    for table in large:
+        client.execute(f"SYSTEM START MERGES {table}")
+        client.execute(f"INSERT INTO {table} VALUES (1, 'asks for a merge')")
+    eventually(lambda: bool(client.execute(counts)[0][0] == 2), "two large merges at once")
+    for number in range(10):
+        client.execute(f"INSERT INTO {database}.small SELECT {number}")
+    eventually(lambda: bool(client.execute(counts)[0][1] == 1), "the small merge")
+    ((running, _, done),) = client.execute(counts)
+    client.disconnect()
+    assert (running, done) == (2, 0)
