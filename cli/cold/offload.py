@@ -35,6 +35,14 @@ FromOption = Annotated[
 ]
 ToOption = Annotated[datetime | None, typer.Option("--to", help="Arrival before this hour (UTC).", formats=FORMATS)]
 
+_COMPARED = "UTC; rows by the hour of their arrival, candles by their own time"
+_ComparedFromOption = Annotated[
+    datetime | None, typer.Option("--from", help=f"Compare from here on ({_COMPARED}).", formats=FORMATS)
+]
+_ComparedToOption = Annotated[
+    datetime | None, typer.Option("--to", help=f"Compare what is before this ({_COMPARED}).", formats=FORMATS)
+]
+
 
 StrictOption = Annotated[bool, typer.Option("--strict", help="Exit 1 also if a hot row could not be compared.")]
 
@@ -230,8 +238,8 @@ def offload_serve(
 
 @offload_app.command("verify")
 def offload_verify(
-    since: FromOption = None,
-    until: ToOption = None,
+    since: _ComparedFromOption = None,
+    until: _ComparedToOption = None,
     include_open: Annotated[
         bool, typer.Option("--include-open", help="Compare also what has grown since it was offloaded.")
     ] = False,
