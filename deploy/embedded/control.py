@@ -198,7 +198,10 @@ def find(data_dir: Path | None) -> StackState:
 
 
 def _just_begun(folder: Path) -> StackError:
-    return StackError(f"The stack on {folder} has just begun to start: run the command again in some seconds.")
+    return StackError(
+        f"The stack on {folder} has just begun to start: run the command again in some seconds. If it says so again, "
+        f"its state file is lost: `medallion down {data_dir_option(folder)}` stops it all the same."
+    )
 
 
 def _find(data_dir: Path | None) -> StackState:
