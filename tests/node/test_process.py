@@ -232,10 +232,17 @@ def test_parts_of_inserts_merge_beside_large_merges(node: NodeProcess, database:
     for table in large:
         client.execute(f"SYSTEM START MERGES {table}")
         client.execute(f"INSERT INTO {table} VALUES (1, 'asks for a merge')")
+    seen: list[tuple[int, int, int]] = []
+
+    def small_parts() -> int:
+        seen[:] = client.execute(counts)
+        return seen[0][1]
+
     eventually(lambda: bool(client.execute(counts)[0][0] == 2), "two large merges at once")
     for number in range(10):
         client.execute(f"INSERT INTO {database}.small SELECT {number}")
-    eventually(lambda: bool(client.execute(counts)[0][1] == 1), "the small merge")
-    ((running, _, done),) = client.execute(counts)
+    eventually(lambda: small_parts() == 1, "the small merge")
     client.disconnect()
-    assert (running, done) == (2, 0)
+    # No large merge has ended before it.
+    ((running, _, ended),) = seen
+    assert (running, ended) == (2, 0)
